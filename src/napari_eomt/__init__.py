@@ -1,0 +1,60 @@
+"""Segment, correct and learn: EoMT models for annotating images in napari.
+
+The public names below are loaded when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from napari_eomt.errors import DataError, EomtError, ModelError, WorkerError
+    from napari_eomt.inference.params import PredictParams
+    from napari_eomt.inference.predict import predict, propose
+    from napari_eomt.inference.proposals import Proposals
+    from napari_eomt.models.catalog import bundled_models
+    from napari_eomt.models.load import load_segmenter
+    from napari_eomt.structures.segments import Segment, Segmentation
+
+_HOMES = {
+    "DataError": "errors",
+    "EomtError": "errors",
+    "ModelError": "errors",
+    "PredictParams": "inference.params",
+    "Proposals": "inference.proposals",
+    "Segment": "structures.segments",
+    "Segmentation": "structures.segments",
+    "WorkerError": "errors",
+    "bundled_models": "models.catalog",
+    "load_segmenter": "models.load",
+    "predict": "inference.predict",
+    "propose": "inference.predict",
+}
+
+__all__ = [
+    "DataError",
+    "EomtError",
+    "ModelError",
+    "PredictParams",
+    "Proposals",
+    "Segment",
+    "Segmentation",
+    "WorkerError",
+    "bundled_models",
+    "load_segmenter",
+    "predict",
+    "propose",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""From an array of pixels to segments: preprocessing, tiles, proposals, post-processing."""

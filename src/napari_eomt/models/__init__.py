@@ -1,0 +1,1 @@
+"""The models: what is there (without torch), loading them, and their one face, `Segmenter`."""

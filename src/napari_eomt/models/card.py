@@ -1,0 +1,215 @@
+"""What a model is, read from its folder without loading it (and without torch)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_eomt.errors import ModelError
+from napari_eomt.structures.categories import Category
+from napari_eomt.structures.segments import Task
+
+ARCHITECTURES: dict[str, str] = {
+    "eomt": "EoMT (DINOv2)",
+    "eomt_dinov3": "EoMT-DINOv3",
+}
+"""The `model_type` of each architecture that can be loaded, and its name."""
+
+SIDECAR = "napari_eomt.json"
+"""Optional file in a model's folder: what transformers' files have no place for."""
+
+
+class Sidecar(BaseModel):
+    """What a model's maker can say beyond transformers' files. Every field is optional."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+    tasks: tuple[Task, ...] = Field(default=(), description="Tasks that the model serves.")
+    category_ids: tuple[int, ...] = Field(
+        default=(), description="Category id of each label; by default label + 1."
+    )
+    stuff: tuple[int, ...] = Field(default=(), description="Labels of stuff categories.")
+    object_size: float | None = Field(
+        default=None,
+        gt=0,
+        description="√area, in px of the input, of the objects that the model finds best.",
+    )
+    percentiles: tuple[float, float] | None = Field(
+        default=None, description="Contrast stretch that the model was trained with."
+    )
+    tile_overlap: int | None = Field(default=None, ge=0, description="In px of the input.")
+
+
+class ModelCard(BaseModel):
+    """What a model is.
+
+    Sizes are in pixels; `n_parameters` is counted from the weights' header.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    folder: Path
+    architecture: Literal["eomt", "eomt_dinov3"]
+    title: str
+    description: str
+    licence: str
+    tasks: tuple[Task, ...]
+    categories: tuple[Category, ...]
+    input_size: int
+    patch_size: int
+    n_queries: int
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    object_size: float | None
+    percentiles: tuple[float, float] | None
+    tile_overlap: int
+    n_parameters: int
+    n_bytes: int
+
+
+def read_card(folder: Path, name: str | None = None) -> ModelCard:
+    """Read what the model in `folder` is.
+
+    Parameters
+    ----------
+    folder : Path
+        In transformers' layout: ``config.json``, ``model.safetensors`` and, if the input is not
+        normalised as ImageNet's, ``preprocessor_config.json``.
+    name : str, optional
+        By default the folder's name.
+
+    Raises
+    ------
+    ModelError
+        If the folder is not a model, or one of an architecture that is not supported.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder} is not a folder. Choose a folder that holds config.json and "
+            "model.safetensors, or a bundled model by its name."
+        )
+    config = _read_json(folder / "config.json")
+    architecture = config.get("model_type")
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{folder.name}: config.json says model_type {architecture!r}, expected one of "
+            f"{sorted(ARCHITECTURES)}. Choose the folder of an EoMT model."
+        )
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ModelError(
+            f"{folder.name}: model.safetensors is missing. Save the model with "
+            "save_pretrained(), which writes it."
+        )
+    try:
+        sidecar_file = folder / SIDECAR
+        sidecar = Sidecar(**_read_json(sidecar_file)) if sidecar_file.is_file() else Sidecar()
+        processor_file = folder / "preprocessor_config.json"
+        processor = _read_json(processor_file) if processor_file.is_file() else {}
+        names = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+        # JSON keys are strings; labels must run from 0 without a gap, as the logits do.
+        labels = {int(k): str(v) for k, v in names.items()}
+        if sorted(labels) != list(range(len(labels))):
+            raise ModelError(
+                f"{folder.name}: the labels of id2label in config.json are {sorted(labels)}, "
+                f"expected 0 to {len(labels) - 1}. Number them as the class logits are."
+            )
+        ids = sidecar.category_ids or tuple(k + 1 for k in range(len(labels)))
+        if len(ids) != len(labels) or len(set(ids)) != len(ids):
+            raise ModelError(
+                f"{folder.name}: {SIDECAR} has {len(ids)} category_ids, expected "
+                f"{len(labels)} different ones, one for each label of config.json."
+            )
+        image_size = config.get("image_size", 640)
+        return ModelCard(
+            name=name or folder.name,
+            folder=folder,
+            architecture=architecture,
+            title=sidecar.title or folder.name,
+            description=sidecar.description,
+            licence=sidecar.licence,
+            tasks=sidecar.tasks or _tasks(processor, sidecar),
+            categories=tuple(
+                Category(ids[k], labels[k], is_thing=k not in sidecar.stuff) for k in sorted(labels)
+            ),
+            input_size=image_size,
+            patch_size=config.get("patch_size", 16),
+            n_queries=config.get("num_queries", 200),
+            image_mean=tuple(processor.get("image_mean", (0.485, 0.456, 0.406))),
+            image_std=tuple(processor.get("image_std", (0.229, 0.224, 0.225))),
+            object_size=sidecar.object_size,
+            percentiles=sidecar.percentiles,
+            tile_overlap=_or(sidecar.tile_overlap, int(image_size) // 4),
+            n_parameters=_count_parameters(weights),
+            n_bytes=weights.stat().st_size,
+        )
+    except (ValidationError, TypeError, ValueError, AttributeError) as error:
+        first = str(error).strip().replace("\n", " ")
+        raise ModelError(
+            f"{folder.name}: its configuration does not describe a model ({first}). "
+            "Save the model again with save_pretrained()."
+        ) from error
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _tasks(processor: dict[str, Any], sidecar: Sidecar) -> tuple[Task, ...]:
+    # A semantic model is trained on windows of the image, the others on the padded whole.
+    if processor.get("do_split_image"):
+        return ("semantic",)
+    if sidecar.stuff:
+        return ("panoptic", "instance", "semantic")
+    return ("instance", "panoptic")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path.parent.name}: {path.name} is missing, so this is not a model's folder. "
+            "Choose one that holds config.json and model.safetensors."
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: expected a JSON object, found {type(content).__name__}.")
+    return content
+
+
+def _count_parameters(weights: Path) -> int:
+    """Count the values in a safetensors file from its header, which also checks the header."""
+    try:
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = weights.stat().st_size
+            if not 0 < length <= size - 8:
+                raise ValueError(f"its header claims {length} of {size} bytes")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        ends = [entry["data_offsets"][1] for entry in header.values()]
+        if max(ends, default=0) + 8 + length != size:
+            raise ValueError(
+                f"it should be {max(ends, default=0) + 8 + length} bytes long but is {size}"
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{weights.parent.name}: model.safetensors is damaged ({error}). "
+            "Copy or download it again."
+        ) from error
+    total = 0
+    for entry in header.values():
+        count = 1
+        for side in entry["shape"]:
+            count *= side
+        total += count
+    return total

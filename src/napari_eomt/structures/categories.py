@@ -1,0 +1,29 @@
+"""Categories: what a segment can be, and how it is coloured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Category:
+    """What a segment can be.
+
+    Parameters
+    ----------
+    id : int
+        As the data set counts; any int.
+    name : str
+    is_thing : bool
+        Countable things (True) or stuff (False).
+    """
+
+    id: int
+    name: str
+    is_thing: bool = True
+
+
+def stuff_labels(categories: Iterable[Category]) -> frozenset[int]:
+    """Return the labels (positions, as in the class logits) of the stuff categories."""
+    return frozenset(k for k, category in enumerate(categories) if not category.is_thing)

@@ -1,0 +1,1 @@
+"""The dock. Shows state and passes wishes on."""
