@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,9 @@ ARCHITECTURES: dict[str, str] = {
     "eomt_dinov3": "EoMT-DINOv3",
 }
 """The `model_type` of each architecture that can be loaded, and its name."""
+
+DTypeName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+"""Precision to compute in; auto is bf16 (else fp16) on CUDA and fp32 elsewhere."""
 
 SIDECAR = "napari_eomt.json"
 """Optional file in a model's folder: what transformers' files have no place for."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from napari_eomt.models.card import ModelCard
+    from napari_eomt.models.card import ModelCard
 
 
 @dataclass(frozen=True)

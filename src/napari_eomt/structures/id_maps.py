@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_eomt.structures.segments import Box, IdMap
+if TYPE_CHECKING:
+    from napari_eomt.structures.segments import Box, IdMap
 
 
 def id_dtype(max_id: int) -> type[np.uint16] | type[np.uint32]:

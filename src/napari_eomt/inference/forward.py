@@ -1,0 +1,107 @@
+"""Run a model over the views of an image, and again with less when memory runs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_eomt.errors import ModelError
+from napari_eomt.models.segmenter import QueryOutput, Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from napari_eomt.structures.tiles import Tile
+
+_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}
+"""Tokens of a batch: on a CPU more of them gain nothing, and a cancel would wait for them."""
+
+
+class Forward:
+    """Runs a model over views in batches, and retries with less when memory runs out.
+
+    First the batch is halved, down to one view; then the precision, on a GPU; then the model moves
+    to the CPU, where it stays. (The size of a view is the model's own and cannot shrink.) What was
+    done stands in `notes`, for the user.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+        self.notes: list[str] = []
+        card = segmenter.card
+        n_tokens = (card.input_size // card.patch_size) ** 2 + card.n_queries
+        at_once = _TOKENS_AT_ONCE.get(segmenter.device.type, _TOKENS_AT_ONCE["cpu"])
+        self.batch_size = max(1, at_once // n_tokens)
+
+    def iter_outputs(
+        self, tiles: Sequence[Tile], pixels_of: Callable[[Tile], npt.NDArray[np.float32]]
+    ) -> Iterator[list[tuple[Tile, QueryOutput]]]:
+        """Yield the views with the model's output, a batch at a time, in order.
+
+        Parameters
+        ----------
+        tiles : sequence of Tile
+        pixels_of : callable
+            Gives the (3, S, S) float32 pixels of a tile.
+
+        Raises
+        ------
+        ModelError
+            If memory does not suffice for one view even on the CPU.
+        """
+        done = 0
+        while done < len(tiles):
+            batch = tiles[done : done + self.batch_size]
+            pixels = torch.from_numpy(np.stack([pixels_of(tile) for tile in batch]))
+            try:
+                output = self.segmenter.forward(pixels)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                # Left alive, the traceback would hold on to the tensors that did not fit.
+                error.__traceback__ = None
+                self._shrink(len(batch))
+                continue
+            yield [
+                (tile, QueryOutput(output.class_logits[i : i + 1], output.mask_logits[i : i + 1]))
+                for i, tile in enumerate(batch)
+            ]
+            done += len(batch)
+
+    def _shrink(self, n_views: int) -> None:
+        device = self.segmenter.device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        if n_views > 1:
+            self.batch_size = n_views // 2
+            self._note(f"Memory of {device} ran out: continued with {self.batch_size} at a time.")
+        elif device.type == "cuda" and self.segmenter.dtype is torch.float32:
+            self.segmenter.to(device, torch.float16)
+            self._note(f"Memory of {device} ran out: continued in half precision.")
+        elif device.type != "cpu":
+            self.segmenter.to(torch.device("cpu"), torch.float32)
+            self._note(f"Memory of {device} ran out: continued on the CPU, which is slower.")
+        else:
+            raise ModelError(
+                f"{self.segmenter.card.name}: memory does not suffice for a single view of "
+                f"{self.segmenter.card.input_size} px. Close other programs, or choose a smaller "
+                "model."
+            )
+
+    def _note(self, note: str) -> None:
+        # Only the last step down is worth a line of the user's attention.
+        self.notes = [note]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        # torch has no class of its own for the CPU's allocator.
+        "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
+    )

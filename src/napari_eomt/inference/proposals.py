@@ -1,0 +1,283 @@
+"""A forward pass kept: from it any thresholds and any task, without another one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_eomt.inference.params import PredictParams, same_proposals
+from napari_eomt.inference.plan import Plan, make_plan, task_of
+from napari_eomt.inference.postprocess import (
+    QuerySegments,
+    SemanticView,
+    instance_segments,
+    panoptic_segments,
+    semantic_map,
+)
+from napari_eomt.inference.stitch import Stitcher
+from napari_eomt.structures.categories import stuff_labels
+from napari_eomt.structures.id_maps import areas, boxes, renumber
+from napari_eomt.structures.segments import Segment, Segmentation
+
+if TYPE_CHECKING:
+    from napari_eomt.models.card import ModelCard
+    from napari_eomt.models.segmenter import QueryOutput
+    from napari_eomt.structures.tiles import Tile
+
+FULL_PART = 0.8
+"""A tile whose segments use more than this part of the queries may have missed some."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the model said about one view of the canvas.
+
+    Parameters
+    ----------
+    tile : Tile
+        Where, on the canvas.
+    class_logits : (Q, K + 1) float32
+    mask_logits : (Q, h, w) float16
+        Half the memory of float32; every result is decided from these, so that a threshold moved
+        there and back gives the same segments.
+    """
+
+    tile: Tile
+    class_logits: torch.Tensor
+    mask_logits: torch.Tensor
+
+    @classmethod
+    def of(cls, tile: Tile, output: QueryOutput) -> View:
+        """Keep the output for a batch of one."""
+        limit = torch.finfo(torch.float16).max
+        return cls(
+            tile,
+            output.class_logits[0].clone(),
+            output.mask_logits[0].clamp(-limit, limit).to(torch.float16),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.class_logits.nbytes + self.mask_logits.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Segments, and how many of the tiles came near the number of the model's queries."""
+
+    segmentation: Segmentation
+    n_full_tiles: int
+
+
+class Decider:
+    """Turns views into segments, one view at a time, in the order of the plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    card : ModelCard
+    params : PredictParams
+    """
+
+    def __init__(self, plan: Plan, card: ModelCard, params: PredictParams) -> None:
+        self._plan, self._card, self._params = plan, card, params
+        self._task = task_of(params, card)
+        self._stuff = stuff_labels(card.categories)
+        self._n_full = 0
+        self._whole: QuerySegments | None = None
+        self._views: list[View] = []
+        self._stitcher: Stitcher | None = None
+        if self._task != "semantic" and len(plan.tiles) > 1:
+            regions = tuple(plan.region(tile) for tile in plan.tiles)
+            fused = self._stuff if self._task == "panoptic" else frozenset()
+            self._stitcher = Stitcher(plan.shape, regions, fused)
+
+    def add(self, view: View) -> None:
+        """Take the next view."""
+        if self._task == "semantic":
+            # Windows are averaged before anything is decided, so all are needed.
+            self._views.append(view)
+            return
+        region = self._plan.region(view.tile)
+        # Seams cut objects: what is too small is known only when they are whole again.
+        min_area = 0 if self._stitcher else self._params.min_area
+        found = self._segments(view, (region.height, region.width), min_area)
+        self._n_full += len(found.labels) > FULL_PART * len(view.class_logits)
+        if self._stitcher:
+            self._stitcher.add(region, found)
+        else:
+            self._whole = found
+
+    def result(self) -> Decision:
+        """Return the segments of the whole image."""
+        if self._task == "semantic":
+            return Decision(self._semantic(), 0)
+        found = self._stitcher.result() if self._stitcher else self._whole
+        if found is None:
+            raise ValueError("The plan has one view; none was added.")
+        if self._stitcher and self._params.min_area:
+            found = _at_least(found, self._params.min_area)
+        return Decision(self._segmentation(found), self._n_full)
+
+    def _segments(self, view: View, shape: tuple[int, int], min_area: int) -> QuerySegments:
+        content = (view.tile.height, view.tile.width)
+        params, size = self._params, self._card.input_size
+        if self._task == "panoptic":
+            return panoptic_segments(
+                view.class_logits,
+                view.mask_logits,
+                input_size=size,
+                content=content,
+                shape=shape,
+                stuff=self._stuff,
+                score_threshold=params.score_threshold,
+                mask_threshold=params.mask_threshold,
+                overlap_threshold=params.overlap_threshold,
+                min_area=min_area,
+            )
+        return instance_segments(
+            view.class_logits,
+            view.mask_logits,
+            input_size=size,
+            content=content,
+            shape=shape,
+            score_threshold=params.score_threshold,
+            mask_threshold=params.mask_threshold,
+            min_area=min_area,
+            overlap=params.overlap,
+        )
+
+    def _segmentation(self, found: QuerySegments) -> Segmentation:
+        where = boxes(found.id_map)
+        segments = []
+        for i, (label, score) in enumerate(zip(found.labels, found.scores, strict=True), start=1):
+            category = self._card.categories[label]
+            segments.append(
+                Segment(
+                    id=i,
+                    category_id=category.id,
+                    score=float(score),
+                    is_thing=category.is_thing,
+                    source=self._card.name,
+                    area=int(found.areas[i - 1]),
+                    bbox=where[i],
+                )
+            )
+        return Segmentation(found.id_map, tuple(segments))
+
+    def _semantic(self) -> Segmentation:
+        labels = semantic_map(
+            [SemanticView(v.tile, v.class_logits, v.mask_logits) for v in self._views],
+            canvas_shape=self._plan.canvas,
+            input_size=self._card.input_size,
+            shape=self._plan.shape,
+            blend="ramp" if self._plan.kind == "tiles" else "mean",
+        )
+        counts = areas(labels, len(self._card.categories) + 1)
+        present = np.flatnonzero(counts >= max(1, self._params.min_area))
+        present = present[present > 0]
+        new_ids = np.zeros(len(counts), np.int64)
+        new_ids[present] = np.arange(1, len(present) + 1)
+        id_map = renumber(labels, new_ids)
+        where = boxes(id_map)
+        categories = [self._card.categories[k - 1] for k in present]
+        return Segmentation(
+            id_map,
+            tuple(
+                Segment(
+                    id=i,
+                    category_id=category.id,
+                    # A region of a category is no countable thing, whatever the category is.
+                    is_thing=False,
+                    source=self._card.name,
+                    area=int(counts[present[i - 1]]),
+                    bbox=where[i],
+                )
+                for i, category in enumerate(categories, start=1)
+            ),
+        )
+
+
+class Proposals:
+    """Everything that the model proposed for an image.
+
+    Parameters
+    ----------
+    plan : Plan
+        How the image was looked at.
+    card : ModelCard
+        Of the model.
+    params : PredictParams
+        With which it was run.
+    views : list of View
+        One for each of the plan's tiles, in their order.
+    object_size : float or None
+        Side of a typical object, in pixels of the image, that set the zoom.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        card: ModelCard,
+        params: PredictParams,
+        views: list[View],
+        object_size: float | None,
+    ) -> None:
+        self.plan = plan
+        self.card = card
+        self.params = params
+        self.views = views
+        self.object_size = object_size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that they take."""
+        return sum(view.nbytes for view in self.views)
+
+    def fits(self, params: PredictParams) -> bool:
+        """Whether running the model with these parameters would give the same proposals."""
+        return (
+            same_proposals(self.params, params)
+            and make_plan(self.plan.shape, self.card, params, self.object_size) == self.plan
+        )
+
+    def decide(self, params: PredictParams) -> Decision:
+        """Decide about the proposals anew, without running the model."""
+        decider = Decider(self.plan, self.card, params)
+        for view in self.views:
+            decider.add(view)
+        return decider.result()
+
+    def segment(self, params: PredictParams | None = None, **changes: Any) -> Segmentation:
+        """Decide about the proposals anew, without running the model.
+
+        Parameters
+        ----------
+        params : PredictParams, optional
+            By default those with which the model was run.
+        **changes
+            Single parameters to change, such as ``score_threshold=0.3``.
+        """
+        return self.decide(changed(params or self.params, changes)).segmentation
+
+
+def changed(params: PredictParams, changes: dict[str, Any]) -> PredictParams:
+    """Return the parameters with some of them changed, checked."""
+    return PredictParams(**{**params.model_dump(), **changes})
+
+
+def _at_least(found: QuerySegments, min_area: int) -> QuerySegments:
+    kept = np.flatnonzero(found.areas >= min_area)
+    new_ids = np.zeros(len(found.areas) + 1, np.int64)
+    new_ids[kept + 1] = np.arange(1, len(kept) + 1)
+    return QuerySegments(
+        id_map=renumber(found.id_map, new_ids),
+        labels=found.labels[kept],
+        scores=found.scores[kept],
+        queries=found.queries[kept],
+        areas=found.areas[kept],
+    )

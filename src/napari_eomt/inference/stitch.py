@@ -1,0 +1,251 @@
+"""Merge the segments of overlapping tiles: what a seam cuts becomes one object again."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_eomt.inference.postprocess import QuerySegments
+from napari_eomt.structures.id_maps import areas, id_dtype, renumber
+
+if TYPE_CHECKING:
+    from napari_eomt.structures.segments import IdMap
+    from napari_eomt.structures.tiles import Tile
+
+SAME_IOU = 0.5
+"""Two segments are one object when they overlap this much where both tiles look: above a half,
+at most one segment of the other tile can."""
+
+SAME_PART = 0.7
+"""A segment cut by a tile's edge is part of one that covers this part of it."""
+
+VISIBLE_PART = 0.5
+"""A merged object of which better ones leave less than this is the same object seen twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """One tile's segment: where it is in the image, its mask there, and how sure it is."""
+
+    tile: int
+    y0: int
+    x0: int
+    mask: npt.NDArray[np.bool_]
+    label: int
+    score: float
+    query: int
+    is_cut: bool
+
+    @property
+    def where(self) -> tuple[slice, slice]:
+        height, width = self.mask.shape
+        return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A tile that later ones may still overlap."""
+
+    index: int
+    region: Tile
+    id_map: IdMap
+    first_piece: int  # of its segment 1
+
+
+class Stitcher:
+    """Takes the segments of tiles, row by row, and merges them into one segmentation.
+
+    Segments of two tiles are the same thing when they have one label and overlap where both tiles
+    look. Of those that are, one that no tile's edge cuts is taken as it is; if all are cut, their
+    union. Stuff of one label is one segment, and each tile decides about it in its own middle.
+    Memory grows with the area of the segments, not with the number of tiles.
+
+    Parameters
+    ----------
+    shape : (H, W)
+        Of the image, in pixels.
+    regions : sequence of Tile
+        What the tiles show, in image pixels.
+    stuff : frozenset of int
+        Labels that are one segment each.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], regions: tuple[Tile, ...], stuff: frozenset[int]
+    ) -> None:
+        self._shape = shape
+        self._stuff = stuff
+        self._rows = _cores(sorted({(r.y0, r.y1) for r in regions}))
+        self._columns = _cores(sorted({(r.x0, r.x1) for r in regions}))
+        self._pieces: list[_Piece] = []
+        self._same: list[tuple[float, int, int]] = []  # (overlap, piece, piece)
+        self._seen: list[_Seen] = []
+        self._stuff_map = np.zeros(shape, np.uint16) if stuff else None  # label + 1
+        self._stuff_scores: dict[int, tuple[float, int]] = {}  # label: (score, query)
+        self._n_tiles = 0
+
+    def add(self, region: Tile, found: QuerySegments) -> None:
+        """Take the segments of the next tile."""
+        index, self._n_tiles = self._n_tiles, self._n_tiles + 1
+        self._seen = [seen for seen in self._seen if seen.region.y1 > region.y0]
+        id_map = self._take_stuff(region, found)
+        first = len(self._pieces)
+        cut = self._cut_ids(region, id_map)
+        # One entry an id: the ids of a tile have no gaps, but stuff was taken out of its map.
+        for i, where in enumerate(ndimage.find_objects(id_map.astype(np.int32)), start=1):
+            rows, columns = where or (slice(0, 0), slice(0, 0))
+            self._pieces.append(
+                _Piece(
+                    index,
+                    region.y0 + rows.start,
+                    region.x0 + columns.start,
+                    id_map[rows, columns] == i,
+                    int(found.labels[i - 1]),
+                    float(found.scores[i - 1]),
+                    int(found.queries[i - 1]),
+                    i in cut,
+                )
+            )
+        this = _Seen(index, region, id_map, first)
+        for seen in self._seen:
+            self._compare(seen, this)
+        self._seen.append(this)
+
+    def result(self) -> QuerySegments:
+        """Return the merged segments of all tiles."""
+        objects = [self._merge(group) for group in self._groups()]
+        # The best is painted last, so that it wins where two remain on one pixel.
+        objects.sort(key=lambda piece: piece.score)
+        labels = sorted(self._stuff_scores)
+        n = len(labels) + len(objects)
+        id_map: IdMap = np.zeros(self._shape, id_dtype(n))
+        if self._stuff_map is not None:
+            ids = np.zeros(max(labels, default=0) + 2, np.int64)
+            ids[[label + 1 for label in labels]] = np.arange(1, len(labels) + 1)
+            id_map = renumber(self._stuff_map, ids).astype(id_map.dtype)
+        for i, piece in enumerate(objects, start=len(labels) + 1):
+            id_map[piece.where][piece.mask] = i
+        visible = areas(id_map, n + 1)
+        kept = visible > 0
+        kept[0] = False
+        for i, piece in enumerate(objects, start=len(labels) + 1):
+            if visible[i] < VISIBLE_PART * piece.mask.sum():
+                kept[i] = False
+        old = np.flatnonzero(kept)
+        new_ids = np.zeros(n + 1, np.int64)
+        new_ids[old] = np.arange(1, len(old) + 1)
+        facts = [(label, *self._stuff_scores[label]) for label in labels]
+        facts += [(piece.label, piece.score, piece.query) for piece in objects]
+        return QuerySegments(
+            id_map=renumber(id_map, new_ids),
+            labels=np.array([facts[i - 1][0] for i in old], np.int64),
+            scores=np.array([facts[i - 1][1] for i in old], np.float64),
+            queries=np.array([facts[i - 1][2] for i in old], np.int64),
+            areas=visible[old],
+        )
+
+    def _take_stuff(self, region: Tile, found: QuerySegments) -> IdMap:
+        """Write the tile's stuff where the tile decides, and return its map without it."""
+        is_stuff = np.isin(found.labels, list(self._stuff))
+        if self._stuff_map is None or not is_stuff.any():
+            return found.id_map
+        labels = np.zeros(len(found.labels) + 1, np.uint16)
+        labels[1:] = np.where(is_stuff, found.labels + 1, 0)
+        (y0, y1), (x0, x1) = self._rows[region.y0, region.y1], self._columns[region.x0, region.x1]
+        core = found.id_map[y0 - region.y0 : y1 - region.y0, x0 - region.x0 : x1 - region.x0]
+        self._stuff_map[y0:y1, x0:x1] = labels[core]
+        for i in np.flatnonzero(is_stuff):
+            label, score = int(found.labels[i]), float(found.scores[i])
+            if score > self._stuff_scores.get(label, (-1.0, 0))[0]:
+                self._stuff_scores[label] = (score, int(found.queries[i]))
+        things = np.arange(len(found.labels) + 1)
+        things[1:][is_stuff] = 0
+        return renumber(found.id_map, things)
+
+    def _cut_ids(self, region: Tile, id_map: IdMap) -> set[int]:
+        """Return the ids that touch an edge of the tile inside the image."""
+        height, width = self._shape
+        edges = []
+        if region.y0 > 0:
+            edges.append(id_map[0])
+        if region.y1 < height:
+            edges.append(id_map[-1])
+        if region.x0 > 0:
+            edges.append(id_map[:, 0])
+        if region.x1 < width:
+            edges.append(id_map[:, -1])
+        return {int(i) for edge in edges for i in np.unique(edge)} - {0}
+
+    def _compare(self, one: _Seen, other: _Seen) -> None:
+        """Note which segments of two tiles are the same, and how surely."""
+        y0, y1 = max(one.region.y0, other.region.y0), min(one.region.y1, other.region.y1)
+        x0, x1 = max(one.region.x0, other.region.x0), min(one.region.x1, other.region.x1)
+        if y0 >= y1 or x0 >= x1:
+            return
+        a, b = (
+            seen.id_map[
+                y0 - seen.region.y0 : y1 - seen.region.y0, x0 - seen.region.x0 : x1 - seen.region.x0
+            ]
+            for seen in (one, other)
+        )
+        n_a, n_b = int(a.max()) + 1, int(b.max()) + 1
+        pairs = a.ravel().astype(np.int64) * n_b + b.ravel()
+        shared = np.bincount(pairs, minlength=n_a * n_b).reshape(n_a, n_b)
+        area_a, area_b = shared.sum(1), shared.sum(0)
+        for i, j in zip(*np.nonzero(shared[1:, 1:]), strict=True):
+            p, q = one.first_piece + int(i), other.first_piece + int(j)
+            if self._pieces[p].label != self._pieces[q].label:
+                continue
+            both, in_a, in_b = int(shared[i + 1, j + 1]), int(area_a[i + 1]), int(area_b[j + 1])
+            iou = both / (in_a + in_b - both)
+            smaller, part = (p, both / in_a) if in_a <= in_b else (q, both / in_b)
+            if iou > SAME_IOU or (part > SAME_PART and self._pieces[smaller].is_cut):
+                self._same.append((max(iou, part * SAME_PART), p, q))
+
+    def _groups(self) -> list[list[_Piece]]:
+        """Join the pieces that are the same, the surest first.
+
+        Two segments of one tile never join: the model told them apart where it saw both.
+        """
+        group_of = list(range(len(self._pieces)))
+        members = {i: [i] for i, piece in enumerate(self._pieces) if piece.mask.size}
+        tiles = {i: {self._pieces[i].tile} for i in members}
+        for _, p, q in sorted(self._same, key=lambda same: (-same[0], same[1], same[2])):
+            p, q = group_of[p], group_of[q]
+            if p == q or tiles[p] & tiles[q]:
+                continue
+            for i in members[q]:
+                group_of[i] = p
+            members[p] += members.pop(q)
+            tiles[p] |= tiles.pop(q)
+        return [[self._pieces[i] for i in sorted(group)] for group in members.values()]
+
+    def _merge(self, group: list[_Piece]) -> _Piece:
+        """Make one object of the pieces that are one."""
+        whole = [piece for piece in group if not piece.is_cut]
+        if whole or len(group) == 1:
+            return max(whole or group, key=lambda piece: piece.score)
+        best = max(group, key=lambda piece: piece.score)
+        y0, x0 = min(p.y0 for p in group), min(p.x0 for p in group)
+        y1 = max(p.y0 + p.mask.shape[0] for p in group)
+        x1 = max(p.x0 + p.mask.shape[1] for p in group)
+        union = np.zeros((y1 - y0, x1 - x0), np.bool_)
+        for piece in group:
+            rows, columns = piece.where
+            union[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] |= (
+                piece.mask
+            )
+        return _Piece(best.tile, y0, x0, union, best.label, best.score, best.query, is_cut=True)
+
+
+def _cores(spans: list[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Share an axis out among the tiles along it: each up to the middle of what two see."""
+    middles = [(after[0] + before[1]) // 2 for before, after in itertools.pairwise(spans)]
+    starts = [spans[0][0], *middles]
+    stops = [*middles, spans[-1][1]]
+    return {span: (start, stop) for span, start, stop in zip(spans, starts, stops, strict=True)}

@@ -1,0 +1,75 @@
+"""Follow what a person paints in a Labels layer. The only file that reads napari's history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari.layers import Labels
+
+Touched: TypeAlias = tuple[tuple[Any, ...], frozenset[int]]
+"""Where in the layer's data (an index for each axis: slices, or arrays of positions), and the ids
+that were there before or are there now."""
+
+
+class PaintTracker:
+    """Tells which ids a stroke, a fill, a polygon, an undo or a redo has touched, and where.
+
+    napari tells of painting by the event `paint`, but of undo and redo only that the layer is to
+    be redrawn; which of them it was is read from the length of its redo history.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer itself, not a proxy.
+    callback : callable
+        Called with the touched places after each edit.
+    """
+
+    def __init__(self, layer: Labels, callback: Callable[[list[Touched]], None]) -> None:
+        self._layer = layer
+        self._callback = callback
+        self._n_redo = len(layer._redo_history)
+        layer.events.paint.connect(self._on_paint)
+        layer.events.set_data.connect(self._on_redrawn)
+
+    def close(self) -> None:
+        """Stop following."""
+        self._layer.events.paint.disconnect(self._on_paint)
+        self._layer.events.set_data.disconnect(self._on_redrawn)
+
+    def forget_history(self) -> None:
+        """Drop napari's undo steps: they hold pixels that are no longer what they were."""
+        self._layer._reset_history()
+        self._n_redo = len(self._layer._redo_history)
+
+    def _on_paint(self, event: Any) -> None:
+        self._n_redo = len(self._layer._redo_history)
+        self._callback(list(_touched(event.value)))
+
+    def _on_redrawn(self, event: Any = None) -> None:
+        undone, redone = self._layer._redo_history, self._layer._undo_history
+        now, before = len(undone), self._n_redo
+        self._n_redo = now
+        if now > before:
+            items = [undone[k] for k in range(before, now)]
+        else:
+            items = [redone[k] for k in range(len(redone) - (before - now), len(redone))]
+        touched = [place for item in items for place in _touched(item)]
+        if touched:
+            self._callback(touched)
+
+
+def _touched(item: Any) -> Iterator[Touched]:
+    """Read one history item: a list of atoms, of either of napari's two forms."""
+    for atom in item:
+        if hasattr(atom, "slice_key"):
+            where, old, new = atom.slice_key, atom.old_values, atom.new_value
+        else:
+            where, old, new = atom
+        ids = {int(i) for i in np.unique(old)} | {int(i) for i in np.unique(new)}
+        yield tuple(where), frozenset(ids - {0})
