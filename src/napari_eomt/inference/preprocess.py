@@ -177,8 +177,9 @@ def _levels(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np
 def padded_shape(height: int, width: int, size: int) -> tuple[int, int]:
     """Return the shape to resize an image to that is then padded to ``size`` × ``size``.
 
-    The long side becomes `size`, or one less: transformers truncates a product here, and its
-    models were measured so. Where transformers fails, because a side becomes 0 or exceeds
+    The long side becomes `size`, or one less: transformers truncates a product, and models were
+    measured so. It leaves images as they are whose short side would not change, even if the long
+    one would: 2 × 120 for 128. Where transformers fails, because a side becomes 0 or exceeds
     `size`, it is 1 or `size`.
     """
     long, short = max(height, width), min(height, width)
