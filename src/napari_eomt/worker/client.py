@@ -1,0 +1,163 @@
+"""The worker's client: what the window holds. No torch, no Qt, and no call that waits."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+from napari_eomt.worker.messages import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    FrameDone,
+    JobProgress,
+    ModelRef,
+    StateChanged,
+    WorkerState,
+)
+from napari_eomt.worker.protocol import Kind
+from napari_eomt.worker.supervisor import Supervisor
+from napari_eomt.worker.threads import default_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_eomt.inference.params import PredictParams
+    from napari_eomt.structures.frames import FrameSource
+
+__all__ = [
+    "Cancelled",
+    "Event",
+    "Failed",
+    "Finished",
+    "FrameDone",
+    "JobProgress",
+    "ModelRef",
+    "StateChanged",
+    "WorkerClient",
+    "WorkerState",
+]
+
+
+class WorkerClient:
+    """Runs models in a process of their own.
+
+    Every method returns at once (`close` within its timeout); what comes of a job is told by the
+    events that `poll` returns. Jobs are done in order. When the process dies, the running job
+    fails with a message that says so, a new process is started, and the queued jobs go on there;
+    a `decide` then finds nothing kept and reports its frames as missing. A process that dies
+    three times within a minute is not started again before the next job or `start`; then the
+    queued jobs fail too.
+
+    Parameters
+    ----------
+    proposals_bytes : int
+        Most memory that kept proposals may take; the least recently used go first.
+    n_threads : int, optional
+        That torch may use; by default one less than there are cores, 8 at most.
+    """
+
+    def __init__(self, *, proposals_bytes: int = 512 * 2**20, n_threads: int | None = None) -> None:
+        # The supervisor's threads hold the supervisor, never this: so a client that everybody
+        # has forgotten is collected, and takes its process along.
+        self._supervisor = Supervisor(proposals_bytes, n_threads or default_threads())
+        self._finalizer = weakref.finalize(self, self._supervisor.request_close)
+        self._finalizer.atexit = False
+
+    @property
+    def state(self) -> WorkerState:
+        """What the process is doing; CLOSED before `start`."""
+        return self._supervisor.desk.state
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, while there is a process."""
+        return self._supervisor.pid
+
+    def start(self) -> None:
+        """Start the process, unless it runs."""
+        self._supervisor.start()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """End the process for good; jobs that have not ended are cancelled.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds after which it is ended by force.
+        """
+        self._finalizer.detach()
+        self._supervisor.close(timeout)
+
+    def load(self, model: ModelRef) -> int:
+        """Load a model, so that it is warm when it is needed. Return the job's id."""
+        return self._submit(Kind.LOAD, model=model)
+
+    def segment(
+        self,
+        model: ModelRef,
+        source: FrameSource,
+        frames: Sequence[int],
+        params: PredictParams,
+        key: str,
+    ) -> int:
+        """Segment frames; each comes as a `FrameDone` when it is done.
+
+        Parameters
+        ----------
+        model : ModelRef
+        source : FrameSource
+            Read in a thread of the client's, at most two frames ahead.
+        frames : sequence of int
+            Indices into the source, in the order in which they are wanted.
+        params : PredictParams
+        key : str
+            Under which the proposals are kept for `decide`, with the index of their frame.
+
+        Returns
+        -------
+        int
+            The job's id.
+        """
+        return self._submit(
+            Kind.SEGMENT, model=model, source=source, frames=frames, params=params, key=key
+        )
+
+    def decide(self, key: str, frames: Sequence[int], params: PredictParams) -> int:
+        """Decide anew about kept proposals, without running the model.
+
+        A newer call supersedes older ones of the same key: those that wait, and the running one
+        if its frames are among the new ones. They end with `Cancelled.superseded_by`.
+
+        Parameters
+        ----------
+        key : str
+            As given to `segment`.
+        frames : sequence of int
+            Those whose proposals are not kept, or were made with other parameters than
+            `params` apart from thresholds and task, come back in `Finished.missing`.
+        params : PredictParams
+
+        Returns
+        -------
+        int
+            The job's id.
+        """
+        return self._submit(Kind.DECIDE, frames=frames, params=params, key=key)
+
+    def forget(self, key: str) -> None:
+        """Drop the proposals kept under `key`."""
+        self._supervisor.desk.forget(key)
+
+    def cancel(self, job: int) -> None:
+        """Stop a job: at once if it waits, else at the next tile or frame."""
+        self._supervisor.desk.cancel(job)
+
+    def poll(self) -> list[Event]:
+        """Return what has happened since the last call."""
+        return self._supervisor.desk.poll()
+
+    def _submit(self, kind: Kind, **what: object) -> int:
+        self._supervisor.start()
+        return self._supervisor.desk.submit(kind, **what)  # type: ignore[arg-type]

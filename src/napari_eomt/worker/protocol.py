@@ -1,0 +1,159 @@
+"""The messages between the client and the process. Both sides are the same installation.
+
+The client has one job at a time at the process: `Begin`, a `Frame` for each frame as slots
+become free, `End`. The process answers with `Result` or `Missing` for each frame, in order, and
+with `Ended` once, after which it touches none of the job's slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from napari_eomt.inference.params import PredictParams
+    from napari_eomt.structures.segments import Segment
+    from napari_eomt.worker.arrays import StoredArray
+    from napari_eomt.worker.messages import ModelRef
+
+
+class Kind(str, Enum):
+    """What a job is for."""
+
+    LOAD = "load"
+    SEGMENT = "segment"
+    DECIDE = "decide"
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A job starts. `model` is None for DECIDE, `params` for LOAD."""
+
+    job: int
+    kind: Kind
+    model: ModelRef | None
+    params: PredictParams | None
+    key: str
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Work on this frame, and put the id map into the slot. `stored` is None for DECIDE."""
+
+    job: int
+    frame: int
+    slot: int
+    stored: StoredArray | None
+
+
+@dataclass(frozen=True)
+class End:
+    """No more frames for this job."""
+
+    job: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop this job at the next occasion."""
+
+    job: int
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Drop the proposals kept under this key."""
+
+    key: str
+
+
+ToWorker: TypeAlias = Begin | Frame | End | Cancel | Forget
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The libraries are loaded; jobs may come."""
+
+
+@dataclass(frozen=True)
+class StartFailed:
+    """The libraries could not be loaded; the process ends."""
+
+    message: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A model is being loaded for this job."""
+
+    job: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Using:
+    """The job's model is loaded."""
+
+    job: int
+    model: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the frame at hand has come."""
+
+    job: int
+    frame: int
+    done: int
+    total: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A frame is done; its id map is in the slot."""
+
+    job: int
+    frame: int
+    id_map: StoredArray
+    segments: tuple[Segment, ...]
+    n_tiles: int
+    n_full_tiles: int
+    object_size: float | None
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """There are no proposals of this frame; the slot was not used."""
+
+    job: int
+    frame: int
+    slot: int
+
+
+class Outcome(str, Enum):
+    """How a job ended."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The job is over. `message` and `details` say why it failed."""
+
+    job: int
+    outcome: Outcome
+    seconds: float
+    message: str = ""
+    details: str = ""
+
+
+FromWorker: TypeAlias = Ready | StartFailed | Loading | Using | Step | Result | Missing | Ended

@@ -1,0 +1,263 @@
+"""Doing the jobs, inside the worker process: models, forward passes, kept proposals."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+import traceback
+from collections import OrderedDict
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_eomt.errors import EomtError
+from napari_eomt.inference.predict import KEEP_BYTES, Prediction, iter_predict
+from napari_eomt.models.load import load_segmenter
+from napari_eomt.worker.kept import Kept
+from napari_eomt.worker.protocol import (
+    Begin,
+    Cancel,
+    End,
+    Ended,
+    Forget,
+    Frame,
+    Kind,
+    Loading,
+    Missing,
+    Outcome,
+    Result,
+    Step,
+    Using,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_eomt.inference.proposals import Proposals
+    from napari_eomt.models.segmenter import Segmenter
+    from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.worker.arrays import Slots
+    from napari_eomt.worker.messages import ModelRef
+    from napari_eomt.worker.process import Channel
+
+HOOK = "NAPARI_EOMT_WORKER_HOOK"
+"""For tests: "module:function", which gets each loaded segmenter and returns one."""
+
+_MODELS_KEPT = 2
+_STEP_S = 0.03
+
+
+class _CancelledError(Exception):
+    """The client no longer wants the job."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, and where it was before any lack of memory moved it."""
+
+    segmenter: Segmenter
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def was_moved(self) -> bool:
+        return (self.segmenter.device, self.segmenter.dtype) != (self.device, self.dtype)
+
+
+class Runner:
+    """Does one job after the other.
+
+    Parameters
+    ----------
+    channel : Channel
+    slots : Slots
+    proposals_bytes : int
+        Most that the kept proposals may take.
+    n_threads : int
+        That torch may use.
+    """
+
+    def __init__(
+        self, channel: Channel, slots: Slots, proposals_bytes: int, n_threads: int
+    ) -> None:
+        torch.set_num_threads(n_threads)
+        self.kept: Kept[Proposals] = Kept(proposals_bytes)
+        self._channel = channel
+        self._slots = slots
+        self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
+        # The libraries' half a million objects live as long as the process: no later collection
+        # needs to look at them (0.2 s each time).
+        gc.collect()
+        gc.freeze()
+
+    def run(self, begin: Begin) -> None:
+        """Do a job, whatever comes of it, and tell the client."""
+        started = time.perf_counter()
+        outcome, message, details = Outcome.FINISHED, "", ""
+        try:
+            self._work(begin)
+        except _CancelledError:
+            outcome = Outcome.CANCELLED
+        except EomtError as error:
+            outcome, message, details = Outcome.FAILED, str(error), traceback.format_exc()
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            outcome, details = Outcome.FAILED, traceback.format_exc()
+            message = (
+                f"Memory ran out ({_first_line(error)}). Close other programs, choose a smaller "
+                "model, or the device 'cpu'."
+            )
+        except Exception as error:  # noqa: BLE001 - a job may fail, the process goes on
+            outcome, details = Outcome.FAILED, traceback.format_exc()
+            message = f"Unexpected {type(error).__name__}: {_first_line(error)}"
+        if outcome is Outcome.FAILED:
+            self._release()
+        # A model that lack of memory has moved would stay slow for ever without a word.
+        for ref in [ref for ref, loaded in self._models.items() if loaded.was_moved]:
+            del self._models[ref]
+            self._release()
+        seconds = time.perf_counter() - started
+        self._channel.send(Ended(begin.job, outcome, seconds, message, details))
+
+    def _work(self, begin: Begin) -> None:
+        segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
+        for frame in self._frames(begin.job):
+            started = time.perf_counter()
+            if begin.kind is Kind.SEGMENT and segmenter is not None:
+                self._segment(begin, frame, segmenter, started)
+            elif begin.kind is Kind.DECIDE:
+                self._decide(begin, frame, started)
+
+    def _frames(self, job: int) -> Iterator[Frame]:
+        """Yield the job's frames as they come."""
+        while True:
+            self._stop_if_cancelled(job)
+            message = self._channel.inbox.get()
+            if isinstance(message, Forget):
+                self.kept.forget(message.key)
+            elif isinstance(message, Frame) and message.job == job:
+                self._stop_if_cancelled(job)
+                yield message
+            elif isinstance(message, End) and message.job == job:
+                return
+            elif isinstance(message, Cancel) and message.job == job:
+                raise _CancelledError
+
+    def _segment(self, begin: Begin, frame: Frame, segmenter: Segmenter, started: float) -> None:
+        if frame.stored is None or begin.params is None:
+            raise ValueError("A frame to segment comes with its pixels and parameters.")
+        steps = iter_predict(
+            self._slots.read(frame.stored),
+            segmenter,
+            begin.params,
+            keep_bytes=min(KEEP_BYTES, self.kept.max_bytes),
+        )
+        last = 0.0
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                prediction: Prediction = stop.value
+                break
+            if self._channel.is_cancelled(begin.job):
+                steps.close()
+                raise _CancelledError
+            now = time.perf_counter()
+            # More often than this nobody sees; small tiles take a few milliseconds.
+            if now - last > _STEP_S:
+                last = now
+                self._channel.send(Step(begin.job, frame.frame, step.done, step.total, step.what))
+        self.kept.put(begin.key, frame.frame, prediction.proposals)
+        self._answer(
+            frame,
+            prediction.segmentation,
+            prediction.n_tiles,
+            prediction.n_full_tiles,
+            prediction.object_size,
+            started,
+            prediction.notes,
+        )
+
+    def _decide(self, begin: Begin, frame: Frame, started: float) -> None:
+        proposals = self.kept.get(begin.key, frame.frame)
+        if proposals is None or begin.params is None or not proposals.fits(begin.params):
+            self._channel.send(Missing(frame.job, frame.frame, frame.slot))
+            return
+        decision = proposals.decide(begin.params)
+        self._answer(
+            frame,
+            decision.segmentation,
+            len(proposals.plan.tiles),
+            decision.n_full_tiles,
+            proposals.object_size,
+            started,
+        )
+
+    def _answer(
+        self,
+        frame: Frame,
+        segmentation: Segmentation,
+        n_tiles: int,
+        n_full_tiles: int,
+        object_size: float | None,
+        started: float,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        id_map = self._slots.write(frame.slot, segmentation.id_map)
+        seconds = time.perf_counter() - started
+        self._channel.send(
+            Result(
+                frame.job,
+                frame.frame,
+                id_map,
+                segmentation.segments,
+                n_tiles,
+                n_full_tiles,
+                object_size,
+                seconds,
+                notes,
+            )
+        )
+
+    def _segmenter(self, job: int, ref: ModelRef) -> Segmenter:
+        """Return a model, loaded at most once."""
+        if ref in self._models:
+            self._models.move_to_end(ref)
+        else:
+            self._channel.send(Loading(job, ref.model))
+            # Before the new one comes: both may not fit.
+            while len(self._models) >= _MODELS_KEPT:
+                self._models.popitem(last=False)
+                self._release()
+            segmenter = _hooked(load_segmenter(ref.model, ref.device, ref.dtype))  # type: ignore[arg-type]
+            self._models[ref] = _Loaded(segmenter, segmenter.device, segmenter.dtype)
+            self._stop_if_cancelled(job)
+        segmenter = self._models[ref].segmenter
+        self._channel.send(Using(job, segmenter.card.name, str(segmenter.device)))
+        return segmenter
+
+    def _stop_if_cancelled(self, job: int) -> None:
+        if self._channel.is_cancelled(job):
+            raise _CancelledError
+
+    @staticmethod
+    def _release() -> None:
+        """Give unused memory back: to the GPU's other users, and to the next try."""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _hooked(segmenter: Segmenter) -> Segmenter:
+    hook = os.environ.get(HOOK)
+    if not hook:
+        return segmenter
+    module, _, function = hook.partition(":")
+    hooked: Segmenter = getattr(import_module(module), function)(segmenter)
+    return hooked
