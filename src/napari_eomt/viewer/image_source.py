@@ -115,3 +115,14 @@ def current_frame(layer: Image, roles: AxisRoles, world_point: Sequence[float]) 
     at = np.asarray(layer.world_to_data(tuple(world_point)))[-layer.ndim :]
     steps = [int(np.clip(np.round(at[axis]), 0, shape[axis] - 1)) for axis in roles.frames]
     return int(np.ravel_multi_index(steps, tuple(shape[axis] for axis in roles.frames)))
+
+
+def axis_names(layer: Image) -> list[str]:
+    """Return what people call the axes of a layer's array, less an RGB axis."""
+    n = int(layer_array(layer).ndim) - int(layer.rgb)
+    labels = [str(name) for name in layer.axis_labels]
+    return [
+        # napari numbers axes without a name from the last one backwards.
+        str(i) if i >= len(labels) or labels[i].startswith("axis -") else labels[i]
+        for i in range(n)
+    ]

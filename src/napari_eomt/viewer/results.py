@@ -1,0 +1,87 @@
+"""The documents of a viewer's images, each with the Labels layer that shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from napari_eomt.annotation.document import Document
+from napari_eomt.viewer.result_layer import ResultLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_eomt.structures.axes import AxisRoles
+    from napari_eomt.structures.categories import Category
+    from napari_eomt.viewer.image_source import LayerSource
+
+
+class Result:
+    """An image's document, its layer, and the key under which the worker keeps its proposals."""
+
+    def __init__(
+        self, image: Image, roles: AxisRoles, source: LayerSource, categories: Iterable[Category]
+    ) -> None:
+        self.image = image
+        self.roles = roles
+        self.key = uuid4().hex
+        self.document = Document(source.frame_shape, source.image_shape, categories)
+        self.view = ResultLayer(image, roles, self.document)
+
+
+class Results:
+    """Finds or makes the result of an image layer.
+
+    A result ends when its Labels layer is deleted, or when something else puts other data into
+    it; the layer is then nobody's but the user's, and the next run makes a new one.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._results: list[Result] = []
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def close(self) -> None:
+        """Let go of the viewer; its layers stay."""
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        for result in self._results:
+            result.view.close()
+
+    def find(self, image: Image, roles: AxisRoles) -> Result | None:
+        """Return the latest result of an image, if its axes are still taken the same way."""
+        for result in reversed(self._results):
+            if result.image is image and result.roles == roles and result.view.is_intact:
+                return result
+        return None
+
+    def by_key(self, key: str) -> Result | None:
+        """Return the result whose proposals are kept under a key, if it still is one."""
+        for result in self._results:
+            if result.key == key and result.view.is_intact:
+                return result
+        return None
+
+    def create(
+        self, image: Image, roles: AxisRoles, source: LayerSource, categories: Iterable[Category]
+    ) -> Result:
+        """Make a new result, and show its layer."""
+        result = Result(image, roles, source, categories)
+        self._results.append(result)
+        active = self._viewer.layers.selection.active
+        self._viewer.add_layer(result.view.layer)
+        # The image stays selected: the dock follows it, and W segments the next frame.
+        if active is not None:
+            self._viewer.layers.selection.active = active
+        return result
+
+    def _on_removed(self, event: Any) -> None:
+        for result in [r for r in self._results if r.view.layer is event.value]:
+            result.view.close()
+            self._results.remove(result)

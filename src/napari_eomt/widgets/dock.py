@@ -1,0 +1,193 @@
+"""The dock: which image, which model, the pages, and the job bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_eomt.inference.params import PredictParams
+from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.viewer.results import Results
+from napari_eomt.widgets.image_picker import ImagePicker
+from napari_eomt.widgets.jobs import JobBar, Jobs
+from napari_eomt.widgets.model_picker import ModelPicker
+from napari_eomt.widgets.predict import SegmentPage
+from napari_eomt.worker.client import WorkerClient
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from qtpy.QtGui import QCloseEvent
+
+    from napari_eomt.models.card import ModelCard
+    from napari_eomt.worker.messages import ModelRef, StateChanged
+
+MIN_WIDTH = 300
+SAVE_MS = 500
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = {
+    "auto": "auto",
+    "fp32": "32 bit",
+    "bf16": "16 bit (bf16)",
+    "fp16": "16 bit (fp16)",
+}
+
+
+class EomtDock(QWidget):
+    """Segment images with EoMT models.
+
+    Parameters
+    ----------
+    napari_viewer : ViewerModel
+        napari injects it by this name.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._settings = load_settings()
+        self.jobs = Jobs(WorkerClient(proposals_bytes=self._settings.proposals_bytes), self)
+        self.results = Results(napari_viewer)
+        self.bar = JobBar()
+        self.image = ImagePicker(napari_viewer)
+        self.model = ModelPicker(self._settings.model, tuple(self._settings.folders))
+        self.device, self.dtype = QComboBox(), QComboBox()
+        for device in DEVICES:
+            self.device.addItem(device, device)
+        for dtype, text in DTYPES.items():
+            self.dtype.addItem(text, dtype)
+        self.page = SegmentPage(
+            napari_viewer,
+            self.jobs,
+            self.bar,
+            self.results,
+            self._model,
+            _params(self._settings.predict),
+        )
+        self._lay_out()
+        self._restore()
+
+        self._save_timer = QTimer(self)
+        self._save_timer.setSingleShot(True)
+        self._save_timer.setInterval(SAVE_MS)
+        self._save_timer.timeout.connect(self._save)
+        self.image.changed.connect(self._on_image)
+        self.model.changed.connect(self._on_model)
+        self.model.refused.connect(self.bar.show_error)
+        self.jobs.state_changed.connect(self._on_state)
+        self.page.settings_changed.connect(self._save_timer.start)
+        self.page.sample_requested.connect(self._on_sample)
+        for combo in (self.device, self.dtype):
+            combo.currentIndexChanged.connect(self._on_model)
+        self.page.form.input.toggled.connect(self._save_timer.start)
+        self.page.form.advanced.toggled.connect(self._save_timer.start)
+        self._bind_keys()
+        self.jobs.client.start()
+        self._on_model()
+        self._on_image()
+
+    def shutdown(self) -> None:
+        """End the worker, and let go of the viewer; the layers stay."""
+        if self._save_timer.isActive():
+            self._save_timer.stop()
+            self._save()
+        self.page.close_events()
+        self.image.close_events()
+        self.results.close()
+        self.jobs.close()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """End the worker with the dock."""
+        self.shutdown()
+        super().closeEvent(event)
+
+    def _lay_out(self) -> None:
+        self.setMinimumWidth(MIN_WIDTH)
+        header = QGridLayout()
+        header.setColumnStretch(1, 1)
+        header.addWidget(QLabel("Image"), 0, 0)
+        header.addWidget(self.image, 0, 1)
+        header.addWidget(QLabel("Model"), 1, 0)
+        header.addWidget(self.model, 1, 1)
+        advanced = self.page.form.advanced_grid
+        for text, combo, tip in (
+            ("Device", self.device, "Where the model runs. auto takes the best that is there."),
+            ("Precision", self.dtype, "16 bit is faster on a GPU and rarely changes a result."),
+        ):
+            label = QLabel(text)
+            label.setToolTip(tip)
+            combo.setToolTip(tip)
+            row = advanced.rowCount()
+            advanced.addWidget(label, row, 0)
+            advanced.addWidget(combo, row, 1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setWidget(self.page)
+        layout = QVBoxLayout(self)
+        layout.addLayout(header)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.bar)
+
+    def _restore(self) -> None:
+        self.device.setCurrentIndex(max(0, self.device.findData(self._settings.device)))
+        self.dtype.setCurrentIndex(max(0, self.dtype.findData(self._settings.dtype)))
+
+    def _model(self) -> tuple[ModelCard, ModelRef]:
+        ref = self.model.ref(str(self.device.currentData()), str(self.dtype.currentData()))
+        return self.model.card, ref
+
+    def _on_image(self) -> None:
+        self.page.show_layer(self.image.layer)
+
+    def _on_model(self) -> None:
+        card, ref = self._model()
+        self.page.show_model(card)
+        # Loaded now, it is warm when it is needed.
+        self.jobs.client.load(ref)
+        self._save_timer.start()
+
+    def _on_state(self, event: StateChanged) -> None:
+        self.model.show_state(event)
+
+    def _on_sample(self) -> None:
+        self._viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
+
+    def _bind_keys(self) -> None:
+        self._viewer.bind_key("w", self._on_key, overwrite=True)
+
+    def _on_key(self, viewer: Any) -> None:
+        self.page.run_frame()
+
+    def _save(self) -> None:
+        try:
+            predict = self.page.form.params().model_dump(exclude_defaults=True)
+        except ValidationError:
+            return  # the page says so; what was right before stays saved
+        self._settings = self._settings.model_copy(
+            update={
+                "model": self.model.model,
+                "folders": list(self.model.folders),
+                "device": str(self.device.currentData()),
+                "dtype": str(self.dtype.currentData()),
+                "predict": predict,
+            }
+        )
+        save_settings(self._settings)
+
+
+def _params(saved: dict[str, Any]) -> PredictParams:
+    """Return the parameters of last time; the defaults if another version saved them."""
+    try:
+        return PredictParams(**saved)
+    except ValidationError:
+        return PredictParams()

@@ -1,0 +1,177 @@
+"""Jobs of the worker process, and the bar that shows them."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_eomt.worker.messages import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    FrameDone,
+    JobProgress,
+    StateChanged,
+)
+
+if TYPE_CHECKING:
+    from napari_eomt.worker.client import WorkerClient
+
+POLL_MS = 20
+"""How often the worker's events are fetched: below what a hand on a slider notices."""
+
+MAX_EVENTS = 8
+"""Events dealt with before the window gets a turn; results of many small frames come fast."""
+
+
+class Jobs(QObject):
+    """Brings the worker's events into the window's event loop, as signals.
+
+    Parameters
+    ----------
+    client : WorkerClient
+    parent : QObject, optional
+    """
+
+    state_changed = Signal(object)  # StateChanged
+    progressed = Signal(object)  # JobProgress
+    frame_done = Signal(object)  # FrameDone
+    finished = Signal(object)  # Finished
+    cancelled = Signal(object)  # Cancelled
+    failed = Signal(object)  # Failed
+
+    def __init__(self, client: WorkerClient, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.client = client
+        self._waiting: list[Event] = []
+        self._signals = {
+            StateChanged: self.state_changed,
+            JobProgress: self.progressed,
+            FrameDone: self.frame_done,
+            Finished: self.finished,
+            Cancelled: self.cancelled,
+            Failed: self.failed,
+        }
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._on_timer)
+        self._timer.start()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._timer.stop()
+        self.client.close()
+
+    def _on_timer(self) -> None:
+        self._waiting += self.client.poll()
+        now, self._waiting = self._waiting[:MAX_EVENTS], self._waiting[MAX_EVENTS:]
+        for event in now:
+            self._signals[type(event)].emit(event)
+
+
+class JobBar(QWidget):
+    """Always there: what is going on, how far it is, and a stop that works.
+
+    Messages stay until the next job; errors until they are read.
+    """
+
+    stop_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(10)
+        self.stop = QPushButton("Stop")
+        self.stop.setToolTip("Stop the running job. What is finished stays.")
+        self.action = QPushButton()
+        self.copy_details = QPushButton("Copy details")
+        self.copy_details.setToolTip("Copy the technical details, for a report.")
+        self.dismiss = QPushButton("Dismiss")
+        self._details = ""
+        self._action: object = None
+        self._started = 0.0
+
+        running = QHBoxLayout()
+        running.addWidget(self.progress, 1)
+        running.addWidget(self.stop)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.action)
+        buttons.addWidget(self.copy_details)
+        buttons.addWidget(self.dismiss)
+        buttons.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        layout.addLayout(running)
+        layout.addLayout(buttons)
+        self.stop.clicked.connect(self.stop_requested)
+        self.action.clicked.connect(self._on_action)
+        self.copy_details.clicked.connect(self._on_copy)
+        self.dismiss.clicked.connect(self.clear)
+        self.clear()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._show("")
+
+    def show_running(self, text: str, done: float = 0, total: float = 0) -> None:
+        """Show what is going on; without a total, that it is not known how far."""
+        if self.stop.isHidden():
+            self._started = monotonic()
+        self._show(text + self._time_left(done, total))
+        self.progress.setVisible(True)
+        self.stop.setVisible(True)
+        self.stop.setEnabled(True)
+        self.progress.setRange(0, round(total * 100))
+        self.progress.setValue(round(done * 100))
+
+    def show_stopping(self) -> None:
+        """Show that a stop is under way."""
+        self.text.setText("Stopping…")
+        self.stop.setEnabled(False)
+
+    def show_message(self, text: str, action: str = "", on_action: object = None) -> None:
+        """Show what happened, and offer the next step as a button."""
+        self._show(text)
+        self.action.setText(action)
+        self.action.setVisible(bool(action))
+        self._action = on_action
+
+    def show_error(self, message: str, details: str = "") -> None:
+        """Show what went wrong, until it is dismissed."""
+        self._show(message, is_error=True)
+        self._details = f"{message}\n\n{details}" if details else message
+        self.copy_details.setVisible(True)
+        self.dismiss.setVisible(True)
+
+    def _show(self, text: str, *, is_error: bool = False) -> None:
+        self.text.setText(("⚠ " if is_error else "") + text)
+        self.text.setVisible(bool(text))
+        for widget in (self.progress, self.stop, self.action, self.copy_details, self.dismiss):
+            widget.setVisible(False)
+
+    def _time_left(self, done: float, total: float) -> str:
+        passed = monotonic() - self._started
+        # Before that the estimate jumps about.
+        if not total or done < 0.1 * total or passed < 2:
+            return ""
+        left = passed / done * (total - done)
+        return f" · {left:.0f} s left" if left < 90 else f" · {left / 60:.0f} min left"
+
+    def _on_action(self) -> None:
+        if callable(self._action):
+            self._action()
+
+    def _on_copy(self) -> None:
+        clipboard = QGuiApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self._details)

@@ -1,0 +1,436 @@
+"""The Segment page: run the model on the image, and decide what it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_eomt.errors import EomtError
+from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams
+from napari_eomt.viewer.image_source import LayerSource, current_frame
+from napari_eomt.widgets.axes_form import AxesForm
+from napari_eomt.widgets.params_form import ParamsForm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_eomt.models.card import ModelCard
+    from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.viewer.results import Result, Results
+    from napari_eomt.widgets.jobs import JobBar, Jobs
+    from napari_eomt.worker.messages import (
+        Cancelled,
+        Failed,
+        Finished,
+        FrameDone,
+        JobProgress,
+        ModelRef,
+    )
+
+TABLE_MS = 150
+"""How often, at most, the table of objects is made anew while results come in."""
+
+
+@dataclass
+class _Run:
+    """A job that this page has given to the worker."""
+
+    result: Result
+    n_frames: int
+    is_decision: bool
+    card: ModelCard
+    before: dict[int, Segmentation] = field(default_factory=dict)
+    n_objects: int = 0
+    n_full: int = 0
+    n_tiles: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class SegmentPage(QWidget):
+    """Runs the model on a frame or on all, and follows the sliders without running it again.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    jobs : Jobs
+    bar : JobBar
+    results : Results
+    model : callable
+        Gives the chosen model's card and what the worker calls it.
+    params : PredictParams
+        To begin with.
+    """
+
+    settings_changed = Signal()
+    sample_requested = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        jobs: Jobs,
+        bar: JobBar,
+        results: Results,
+        model: Callable[[], tuple[ModelCard, ModelRef]],
+        params: PredictParams,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._jobs, self._bar, self._results = viewer, jobs, bar, results
+        self._model = model
+        self._layer: Image | None = None
+        self._runs: dict[int, _Run] = {}
+        self._last_params: PredictParams | None = None
+
+        self.hint = QLabel("Open an image (File → Open, or drop it here), or begin with a sample.")
+        self.hint.setWordWrap(True)
+        self.sample = QPushButton("Open sample")
+        self.sample.setToolTip("Open a fluorescence image of nuclei that comes with the plugin.")
+        self.form = ParamsForm(params)
+        self.axes = AxesForm()
+        self.form.input_grid.addWidget(self.axes, self.form.input_grid.rowCount(), 0, 1, 2)
+        self.segment = QPushButton("Segment")
+        self.segment.setToolTip("Find the objects of the image with the model (W).")
+        self.segment.setDefault(True)
+        self.segment.setStyleSheet("QPushButton { font-weight: bold; padding: 6px; }")
+        self.all = QPushButton("All")
+        self.all.setToolTip("Segment more than this frame.")
+        menu = QMenu(self.all)
+        self.all_frames = menu.addAction("All frames")
+        self.from_here = menu.addAction("From here on")
+        self.all.setMenu(menu)
+        self.yours = QLabel()
+        self.yours.setWordWrap(True)
+        self.keep = QComboBox()
+        self.keep.addItem("Keep them, replace the rest", "keep")
+        self.keep.addItem("Put results in a new layer", "new")
+        self.keep.setToolTip("Objects that you painted or edited are never overwritten.")
+        self.by_category = QCheckBox("Colour by category")
+        self.by_category.setToolTip("Colour objects by their category instead of each by itself.")
+
+        run = QHBoxLayout()
+        run.addWidget(self.segment, 2)
+        run.addWidget(self.all, 1)
+        for button in (self.segment, self.all):
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.addWidget(self.hint)
+        layout.addWidget(self.sample)
+        layout.addLayout(run)
+        layout.addWidget(self.yours)
+        layout.addWidget(self.keep)
+        layout.addWidget(self.form)
+        layout.addWidget(self.by_category)
+        layout.addStretch(1)
+
+        self._table_timer = QTimer(self)
+        self._table_timer.setSingleShot(True)
+        self._table_timer.setInterval(TABLE_MS)
+        self._table_timer.timeout.connect(self._update_tables)
+        self._stale: list[Result] = []
+
+        self.sample.clicked.connect(self.sample_requested)
+        self.segment.clicked.connect(self.run_frame)
+        self.all_frames.triggered.connect(self.run_all)
+        self.from_here.triggered.connect(self.run_from_here)
+        self.form.changed.connect(self._on_params)
+        self.axes.changed.connect(self._on_axes)
+        self.by_category.toggled.connect(self._on_color)
+        jobs.progressed.connect(self._on_progress)
+        jobs.frame_done.connect(self._on_frame)
+        jobs.finished.connect(self._on_finished)
+        jobs.cancelled.connect(self._on_cancelled)
+        jobs.failed.connect(self._on_failed)
+        bar.stop_requested.connect(self.stop)
+        viewer.dims.events.point.connect(self._on_dims)
+        self.show_layer(None)
+
+    def close_events(self) -> None:
+        """Let go of the viewer."""
+        self._viewer.dims.events.point.disconnect(self._on_dims)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run of the model is under way or waits."""
+        return any(not run.is_decision for run in self._runs.values())
+
+    def params(self) -> PredictParams:
+        """Return what the page shows.
+
+        Raises
+        ------
+        ValidationError
+            If two values contradict each other.
+        """
+        return self.form.params(self.axes.channels)
+
+    def show_layer(self, layer: Image | None) -> None:
+        """Work on another image."""
+        self._layer = layer
+        try:
+            self.axes.show_layer(layer)
+        except EomtError as error:
+            self._layer = None
+            self._bar.show_error(str(error))
+        has_image = self._layer is not None
+        self.hint.setVisible(not has_image)
+        self.sample.setVisible(not has_image)
+        for widget in (self.segment, self.all, self.form, self.by_category):
+            widget.setVisible(has_image)
+        self._show_frames()
+
+    def show_model(self, card: ModelCard) -> None:
+        """Offer what another model serves."""
+        self.form.offer_tasks(card.tasks)
+        self.form.show_measured_size(None)
+
+    def run_frame(self) -> None:
+        """Segment the frame that the viewer shows."""
+        if self._layer is not None and self.axes.roles is not None:
+            self._run([self._frame()])
+
+    def run_all(self) -> None:
+        """Segment every frame."""
+        self._run(list(range(self._n_frames())))
+
+    def run_from_here(self) -> None:
+        """Segment the frame that the viewer shows, and all after it."""
+        self._run(list(range(self._frame(), self._n_frames())))
+
+    def stop(self) -> None:
+        """Stop every job of this page."""
+        self._bar.show_stopping()
+        for job in list(self._runs):
+            self._jobs.client.cancel(job)
+
+    def undo_run(self, run: _Run) -> None:
+        """Put back what a run has replaced."""
+        for frame, before in run.before.items():
+            run.result.document.restore(frame, before)
+        run.result.view.show(run.before)
+        run.result.view.update_features()
+        self._show_frames()
+        self._bar.show_message("The run is undone.")
+
+    def _run(self, frames: list[int]) -> None:
+        layer, roles = self._layer, self.axes.roles
+        if layer is None or roles is None or self.is_running:
+            return
+        try:
+            params = self.params()
+            source = LayerSource(layer, roles)
+        except (EomtError, ValidationError) as error:
+            self._bar.show_error(_plain(error))
+            return
+        card, ref = self._model()
+        result = self._results.find(layer, roles)
+        wants_new = self.keep.currentData() == "new" and self._n_locked() > 0
+        if result is None or wants_new:
+            result = self._results.create(layer, roles, source, card.categories)
+            result.view.color_by_category(self.by_category.isChecked())
+        result.document.add_categories(card.categories)
+        self._last_params = params
+        # Every job that decides about the proposals that this one replaces is pointless.
+        for job, run in self._runs.items():
+            if run.is_decision:
+                self._jobs.client.cancel(job)
+        job = self._jobs.client.segment(ref, source, frames, params, result.key)
+        self._runs[job] = _Run(result, len(frames), is_decision=False, card=card)
+        self._bar.show_running("Starting…")
+        self._show_frames()
+
+    def _decide(self) -> None:
+        """Let the result follow the sliders, from the proposals that are kept."""
+        if self._layer is None or self.axes.roles is None or self.is_running:
+            return
+        result = self._results.find(self._layer, self.axes.roles)
+        if result is None:
+            return
+        here = self._frame()
+        frames = sorted(
+            {frame for frame, _ in result.document.iter_segments()} | {here},
+            key=lambda frame: (frame != here, frame),
+        )
+        job = self._jobs.client.decide(result.key, frames, self.params())
+        self._runs[job] = _Run(result, len(frames), is_decision=True, card=self._model()[0])
+
+    def _on_params(self) -> None:
+        self.settings_changed.emit()
+        try:
+            params = self.params()
+        except ValidationError as error:
+            self._bar.show_error(_plain(error))
+            return
+        if self._last_params is None:
+            return
+        changed = {
+            name
+            for name in PredictParams.model_fields
+            if getattr(params, name) != getattr(self._last_params, name)
+        }
+        if changed and changed <= DECIDE_FIELDS:
+            self._decide()
+
+    def _on_axes(self) -> None:
+        self.settings_changed.emit()
+        self._show_frames()
+
+    def _on_color(self, by_category: bool) -> None:
+        self.settings_changed.emit()
+        if self._layer is not None and self.axes.roles is not None:
+            result = self._results.find(self._layer, self.axes.roles)
+            if result is not None:
+                result.view.color_by_category(by_category)
+
+    def _on_dims(self) -> None:
+        if self._layer is not None:
+            self._show_frames()
+
+    def _on_progress(self, event: JobProgress) -> None:
+        run = self._runs.get(event.job)
+        if run is None or run.is_decision:
+            return
+        if event.frame is None:
+            self._bar.show_running(f"Loading {run.card.name}…")
+            return
+        where = f"frame {event.n_done + 1} of {event.n_frames} · " if event.n_frames > 1 else ""
+        if event.what == "tile":
+            text = f"{where}tile {event.done} of {event.total}"
+        else:
+            text = f"{where}measuring the {event.what}"
+        part = event.done / event.total if event.total and event.what == "tile" else 0
+        self._bar.show_running(text.capitalize(), event.n_done + part, event.n_frames)
+
+    def _on_frame(self, event: FrameDone) -> None:
+        run = self._runs.get(event.job)
+        result = self._results.by_key(event.key)
+        if run is None or result is None:
+            return  # its layer has been deleted meanwhile
+        document = result.document
+        if not run.is_decision:
+            run.before[event.frame] = document.segmentation(event.frame)
+        document.propose(event.frame, event.segmentation)
+        result.view.show([event.frame])
+        run.n_objects += len(event.segmentation.segments)
+        run.n_full += event.n_full_tiles
+        run.n_tiles += event.n_tiles
+        if event.object_size is not None:
+            self.form.show_measured_size(event.object_size)
+        if result not in self._stale:
+            self._stale.append(result)
+        if not self._table_timer.isActive():
+            self._table_timer.start()
+
+    def _on_finished(self, event: Finished) -> None:
+        run = self._runs.pop(event.job, None)
+        if run is None:
+            return
+        self._update_tables()
+        self._show_frames()
+        if run.is_decision:
+            if event.missing:
+                self._bar.show_message(
+                    f"{len(event.missing)} of {run.n_frames} frames no longer have their "
+                    "proposals at hand: press Segment to apply the change there."
+                )
+            elif not self.is_running:
+                self._bar.show_message(_objects(run.n_objects))
+            return
+        text = f"{_objects(run.n_objects)} in {event.seconds:.1f} s"
+        if run.n_frames > 1:
+            text += f", {event.n_frames} frames"
+        if run.n_full:
+            text += (
+                f". {run.n_full} of {run.n_tiles} tiles are full: a smaller object size would "
+                "find more"
+            )
+        if not run.n_objects:
+            text += ". A lower score, or another object size, may find some"
+        self._bar.show_message(
+            ". ".join([text, *event.notes]),
+            "Undo" if run.before else "",
+            lambda: self.undo_run(run),
+        )
+
+    def _on_cancelled(self, event: Cancelled) -> None:
+        run = self._runs.pop(event.job, None)
+        if run is None:
+            return
+        self._update_tables()
+        self._show_frames()
+        if not run.is_decision:
+            done = f"{event.n_frames} of {run.n_frames} frames are done and stay."
+            self._bar.show_message(f"Stopped. {done if run.n_frames > 1 else 'Nothing changed.'}")
+
+    def _on_failed(self, event: Failed) -> None:
+        run = self._runs.pop(event.job, None)
+        if run is None:
+            return
+        self._update_tables()
+        self._show_frames()
+        self._bar.show_error(event.message, event.details)
+
+    def _update_tables(self) -> None:
+        stale, self._stale = self._stale, []
+        for result in stale:
+            result.view.update_features()
+
+    def _show_frames(self) -> None:
+        """Bring the buttons in line with the image, its frames, and what is the user's."""
+        n = self._n_frames()
+        busy = self.is_running
+        self.segment.setText("Segment" if n <= 1 else "Segment this frame")
+        self.segment.setEnabled(self._layer is not None and not busy)
+        self.all.setText(f"All {n}")
+        self.all.setVisible(self._layer is not None and n > 1)
+        self.all.setEnabled(not busy)
+        n_locked = self._n_locked()
+        self.yours.setText(
+            f"{_objects(n_locked)} {'is' if n_locked == 1 else 'are'} yours (painted or edited)."
+        )
+        for widget in (self.yours, self.keep):
+            widget.setVisible(n_locked > 0)
+
+    def _n_locked(self) -> int:
+        if self._layer is None or self.axes.roles is None:
+            return 0
+        result = self._results.find(self._layer, self.axes.roles)
+        return 0 if result is None else result.document.n_locked(range(result.document.n_frames))
+
+    def _n_frames(self) -> int:
+        if self._layer is None or self.axes.roles is None:
+            return 0
+        return LayerSource(self._layer, self.axes.roles).n_frames
+
+    def _frame(self) -> int:
+        if self._layer is None or self.axes.roles is None:
+            return 0
+        return current_frame(self._layer, self.axes.roles, self._viewer.dims.point)
+
+
+def _objects(n: int) -> str:
+    return "1 object" if n == 1 else f"{n:,} objects"
+
+
+def _plain(error: Exception) -> str:
+    """Return an error as one line for people."""
+    if isinstance(error, ValidationError):
+        return "; ".join(str(part["msg"]) for part in error.errors()) + ". Change the value."
+    return str(error)
