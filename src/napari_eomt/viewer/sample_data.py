@@ -43,6 +43,6 @@ def _image(file: str, name: str) -> list[LayerDataTuple]:
     pixels = iio.imread(SAMPLES / file)
     if pixels.ndim == 3:
         return [(pixels, {"name": name, "rgb": True}, "image")]
-    # A few dividing nuclei are three times as bright as all others, which would be left in the dark.
+    # A few dividing nuclei, three times as bright as the others, would leave those in the dark.
     limits = np.percentile(pixels, (0, 99.8)).tolist()
     return [(pixels, {"name": name, "contrast_limits": limits}, "image")]
