@@ -135,3 +135,13 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path):
     }
     assert names == here
     assert others == {f"napari_eomt-{napari_eomt.__version__}.dist-info"}
+
+
+def test_map_of_the_architecture_names_every_module():
+    page = (REPO / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rooms = page.partition("src/napari_eomt/\n")[2].partition("```")[0]
+    there = re.sub(r"\[.*?\]", "", rooms)  # in brackets stands what is planned
+    for folder, listed in re.findall(r"^  (\w+)/ +(.*)$", there, re.MULTILINE):
+        found = {path.stem for path in (MANIFEST.parent / folder).glob("*.py")} - {"__init__"}
+        named = {name.strip() for name in listed.split("·") if not name.strip().endswith("/")}
+        assert named - {""} == found, folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -212,14 +213,18 @@ def test_unknown_command_shows_the_usage(clone: Clone):
     assert clone.run("--help").returncode == 0
 
 
-@pytest.fixture
-def system_libraries():
-    spec = spec_from_file_location("system_libraries", REPO / "scripts" / "system_libraries.py")
+def script(name: str):
+    spec = spec_from_file_location(name, REPO / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def system_libraries():
+    return script("system_libraries")
 
 
 def test_missing_libraries_are_named_with_their_package(system_libraries, monkeypatch, tmp_path):
@@ -245,3 +250,14 @@ def test_a_font_and_the_driver_are_found_by_their_files(system_libraries, monkey
 
 def test_library_that_is_not_there_does_not_load(system_libraries):
     assert not system_libraries.loads("libno-such-thing.so.0")
+
+
+def test_reference_names_the_options_that_there_are():
+    """Options alone: the rest of the help is laid out differently by other versions of typer."""
+    reference = script("make_reference")
+    written, now = (
+        re.findall(r"^## .*|^  (?:-\w, )?(--[\w-]+)", page, re.MULTILINE)
+        for page in (reference.PAGE.read_text(encoding="utf-8"), reference.page())
+    )
+    assert "--score-threshold" in now
+    assert written == now, "Run scripts/make_reference.py"
