@@ -45,8 +45,8 @@ class PredictParams(BaseModel):
         ge=0,
         le=1,
         title="Visible part",
-        description="Panoptic only: a segment is dropped when other segments leave it this part "
-        "of its mask, or less.",
+        description="A segment is dropped when better ones leave this part of its mask, or less: "
+        "it is mostly the same thing found twice. 0 keeps all.",
     )
     min_area: int = Field(
         0,

@@ -149,6 +149,7 @@ class Decider:
             mask_threshold=params.mask_threshold,
             min_area=min_area,
             overlap=params.overlap,
+            overlap_threshold=params.overlap_threshold,
         )
 
     def _segmentation(self, found: QuerySegments) -> Segmentation:

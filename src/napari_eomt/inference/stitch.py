@@ -40,6 +40,7 @@ class _Piece:
     score: float
     query: int
     is_cut: bool
+    is_home: bool
 
     @property
     def where(self) -> tuple[slice, slice]:
@@ -62,7 +63,8 @@ class Stitcher:
 
     Segments of two tiles are the same thing when they have one label and overlap where both tiles
     look. Of those that are, one that no tile's edge cuts is taken as it is; if all are cut, their
-    union. Stuff of one label is one segment, and each tile decides about it in its own middle.
+    union. Each tile decides about things whose middle lies in its own middle, up to half of what
+    two tiles see: what it sees elsewhere only joins, or is dropped. Stuff of one label is one segment, and each tile decides about it in its own middle.
     Memory grows with the area of the segments, not with the number of tiles.
 
     Parameters
@@ -96,19 +98,24 @@ class Stitcher:
         id_map = self._take_stuff(region, found)
         first = len(self._pieces)
         cut = self._cut_ids(region, id_map)
+        (home_y0, home_y1), (home_x0, home_x1) = self._core(region)
         # One entry an id: the ids of a tile have no gaps, but stuff was taken out of its map.
         for i, where in enumerate(ndimage.find_objects(id_map.astype(np.int32)), start=1):
             rows, columns = where or (slice(0, 0), slice(0, 0))
+            y0, x0 = region.y0 + rows.start, region.x0 + columns.start
+            middle_y = region.y0 + (rows.start + rows.stop) / 2
+            middle_x = region.x0 + (columns.start + columns.stop) / 2
             self._pieces.append(
                 _Piece(
                     index,
-                    region.y0 + rows.start,
-                    region.x0 + columns.start,
+                    y0,
+                    x0,
                     id_map[rows, columns] == i,
                     int(found.labels[i - 1]),
                     float(found.scores[i - 1]),
                     int(found.queries[i - 1]),
-                    i in cut,
+                    is_cut=i in cut,
+                    is_home=home_y0 <= middle_y < home_y1 and home_x0 <= middle_x < home_x1,
                 )
             )
         this = _Seen(index, region, id_map, first)
@@ -118,7 +125,9 @@ class Stitcher:
 
     def result(self) -> QuerySegments:
         """Return the merged segments of all tiles."""
-        objects = [self._merge(group) for group in self._groups()]
+        # A tile that sees a thing further from its edge knows better whether it is one.
+        groups = [group for group in self._groups() if any(piece.is_home for piece in group)]
+        objects = [self._merge(group) for group in groups]
         # The best is painted last, so that it wins where two remain on one pixel.
         objects.sort(key=lambda piece: piece.score)
         labels = sorted(self._stuff_scores)
@@ -156,7 +165,7 @@ class Stitcher:
             return found.id_map
         labels = np.zeros(len(found.labels) + 1, np.uint16)
         labels[1:] = np.where(is_stuff, found.labels + 1, 0)
-        (y0, y1), (x0, x1) = self._rows[region.y0, region.y1], self._columns[region.x0, region.x1]
+        (y0, y1), (x0, x1) = self._core(region)
         core = found.id_map[y0 - region.y0 : y1 - region.y0, x0 - region.x0 : x1 - region.x0]
         self._stuff_map[y0:y1, x0:x1] = labels[core]
         for i in np.flatnonzero(is_stuff):
@@ -166,6 +175,10 @@ class Stitcher:
         things = np.arange(len(found.labels) + 1)
         things[1:][is_stuff] = 0
         return renumber(found.id_map, things)
+
+    def _core(self, region: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the rows and the columns that a tile decides about."""
+        return self._rows[region.y0, region.y1], self._columns[region.x0, region.x1]
 
     def _cut_ids(self, region: Tile, id_map: IdMap) -> set[int]:
         """Return the ids that touch an edge of the tile inside the image."""
@@ -229,7 +242,7 @@ class Stitcher:
         """Make one object of the pieces that are one."""
         whole = [piece for piece in group if not piece.is_cut]
         if whole or len(group) == 1:
-            return max(whole or group, key=lambda piece: piece.score)
+            return max(whole or group, key=lambda piece: (piece.is_home, piece.score))
         best = max(group, key=lambda piece: piece.score)
         y0, x0 = min(p.y0 for p in group), min(p.x0 for p in group)
         y1 = max(p.y0 + p.mask.shape[0] for p in group)
@@ -240,7 +253,7 @@ class Stitcher:
             union[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] |= (
                 piece.mask
             )
-        return _Piece(best.tile, y0, x0, union, best.label, best.score, best.query, is_cut=True)
+        return _Piece(best.tile, y0, x0, union, best.label, best.score, best.query, True, True)
 
 
 def _cores(spans: list[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:

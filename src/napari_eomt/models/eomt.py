@@ -33,7 +33,8 @@ class EomtSegmenter(Segmenter):
         self, card: ModelCard, model: EomtModel, device: torch.device, dtype: torch.dtype
     ) -> None:
         super().__init__(card, device, dtype)
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.requires_grad_(False)
+        model.train(False)
         # transformers' forward looks at these: a stored probability above 0 would bring masked
         # attention back for whoever calls the module itself.
         model.attn_mask_probs.zero_()

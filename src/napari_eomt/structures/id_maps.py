@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -63,5 +63,4 @@ def renumber(id_map: IdMap, new_ids: npt.NDArray[np.integer]) -> IdMap:
     (H, W) uint16 or uint32
     """
     table = new_ids.astype(id_dtype(int(new_ids.max(initial=0))))
-    renumbered: IdMap = table[id_map]
-    return renumbered
+    return cast("IdMap", table[id_map])

@@ -39,7 +39,7 @@ def category_colors(categories: Iterable[Category]) -> dict[int, Rgb]:
 def by_category(segments: Iterable[Segment], colors: Mapping[int, Rgb]) -> DirectLabelColormap:
     """Return a colormap that shows each segment in its category's colour."""
     rgba = {i: np.array([*color, 1.0], np.float32) for i, color in colors.items()}
-    color_dict: dict[int | None, np.ndarray] = {  # type: ignore[type-arg]
+    color_dict: dict[int | None, np.ndarray] = {
         None: np.zeros(4, np.float32),
         0: np.zeros(4, np.float32),
     }

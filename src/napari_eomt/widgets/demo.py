@@ -37,7 +37,7 @@ def run_demo(screenshot: Path | None = None, theme: str = "dark") -> None:
     """
     viewer = napari.Viewer(title="EoMT demo", show=True)
     viewer.theme = theme
-    dock, _ = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
     viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
     outcome: list[str] = []
     dock.jobs.finished.connect(lambda _: outcome.append(""))

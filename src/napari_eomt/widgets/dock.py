@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.inference.params import PredictParams
+from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.viewer.results import Results
 from napari_eomt.widgets.image_picker import ImagePicker
@@ -59,7 +61,9 @@ class EomtDock(QWidget):
         self.results = Results(napari_viewer)
         self.bar = JobBar()
         self.image = ImagePicker(napari_viewer)
-        self.model = ModelPicker(self._settings.model, tuple(self._settings.folders))
+        self.model = ModelPicker(
+            self._settings.model or DEFAULT_MODEL, tuple(str(f) for f in self._settings.folders)
+        )
         self.device, self.dtype = QComboBox(), QComboBox()
         for device in DEVICES:
             self.device.addItem(device, device)
@@ -176,7 +180,7 @@ class EomtDock(QWidget):
         self._settings = self._settings.model_copy(
             update={
                 "model": self.model.model,
-                "folders": list(self.model.folders),
+                "folders": tuple(Path(folder) for folder in self.model.folders),
                 "device": str(self.device.currentData()),
                 "dtype": str(self.dtype.currentData()),
                 "predict": predict,

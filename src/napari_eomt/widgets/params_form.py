@@ -84,8 +84,8 @@ class ParamsForm(QWidget):
         tasks.setLayout(task_row)
 
         self.score = _slider("score_threshold")
-        self.mask = _slider("mask_threshold")
-        self.mask.setRange(0.01, 0.99)
+        self.mask_level = _slider("mask_threshold")
+        self.mask_level.setRange(0.01, 0.99)
         self.min_area = QSpinBox()
         self.min_area.setRange(0, 10_000_000)
         self.min_area.setSuffix(f" {unit('min_area')}")
@@ -107,7 +107,7 @@ class ParamsForm(QWidget):
         _add_row(self._main, "Task", tasks, tooltip("task"))
         for field, widget in (
             ("score_threshold", self.score),
-            ("mask_threshold", self.mask),
+            ("mask_threshold", self.mask_level),
             ("min_area", self.min_area),
             ("object_size", size),
         ):
@@ -177,7 +177,7 @@ class ParamsForm(QWidget):
             **self._hidden,
             task=next((t for t, b in self.tasks.items() if b.isChecked()), None),
             score_threshold=round(self.score.value(), 3),
-            mask_threshold=round(self.mask.value(), 3),
+            mask_threshold=round(self.mask_level.value(), 3),
             min_area=self.min_area.value(),
             object_size=self.size_value.value() if mode == "value" else mode,
             contrast=contrast,
@@ -209,7 +209,7 @@ class ParamsForm(QWidget):
         for task, button in self.tasks.items():
             button.setChecked(task == params.task)
         self.score.setValue(params.score_threshold)
-        self.mask.setValue(params.mask_threshold)
+        self.mask_level.setValue(params.mask_threshold)
         self.min_area.setValue(params.min_area)
         size = params.object_size
         is_value = not isinstance(size, str)
@@ -226,7 +226,7 @@ class ParamsForm(QWidget):
         self._is_filling = False
 
     def _connect(self) -> None:
-        for slider in (self.score, self.mask, self.overlap_threshold):
+        for slider in (self.score, self.mask_level, self.overlap_threshold):
             slider.valueChanged.connect(self._on_changed)
         for box in (self.min_area, self.size_value, self.low, self.high, self.tile_overlap):
             box.valueChanged.connect(self._on_changed)
@@ -261,7 +261,7 @@ class ParamsForm(QWidget):
 def _slider(field: str) -> QLabeledDoubleSlider:
     slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
     slider.setRange(0, 1)
-    slider.setSingleStep(0.01)
+    slider.setSingleStep(0.01)  # type: ignore[arg-type]  # its stubs say int
     slider.setDecimals(2)
     slider.setToolTip(tooltip(field))
     # Its own minimum is wider than a dock may be.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -112,8 +113,9 @@ class SegmentPage(QWidget):
         self.all = QPushButton("All")
         self.all.setToolTip("Segment more than this frame.")
         menu = QMenu(self.all)
-        self.all_frames = menu.addAction("All frames")
-        self.from_here = menu.addAction("From here on")
+        self.all_frames = QAction("All frames", menu)
+        self.from_here = QAction("From here on", menu)
+        menu.addActions([self.all_frames, self.from_here])
         self.all.setMenu(menu)
         self.yours = QLabel()
         self.yours.setWordWrap(True)
