@@ -1,0 +1,206 @@
+"""The formats: from a file to an array, read as lazily as the format allows."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import imageio.v3 as iio
+import numpy as np
+import tifffile
+import zarr
+from PIL import Image, UnidentifiedImageError
+
+from napari_eomt.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff", ".lsm", ".stk", ".svs", ".ndpi", ".qptiff"})
+IMAGE_SUFFIXES = TIFF_SUFFIXES | {
+    ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".npy", ".pbm", ".pgm", ".png", ".ppm", ".webp",
+    ".zarr",
+}  # fmt: skip
+"""What is taken for an image in a folder; a file that is named may have any suffix."""
+
+ReadArray = tuple[Any, tuple[str, ...], tuple[str, ...]]
+"""An array-like, the names of its axes (none if the file says nothing), and notes."""
+
+
+def read_array(path: Path, axes: str | None = None) -> ReadArray:
+    """Open an image file as an array that reads what is sliced out of it.
+
+    Whatever a decoder raises is not turned into another error here.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+        The axes as the user names them, which may count axes of length 1 that a TIFF leaves out.
+    """
+    if path.is_dir():
+        return _read_zarr(path)
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return _read_tiff(path, axes)
+    if path.suffix.lower() == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False), (), ()
+    return _read_picture(path)
+
+
+def _read_zarr(path: Path) -> ReadArray:
+    found: Any = zarr.open(str(path), mode="r")
+    if isinstance(found, zarr.Array):
+        return found, (), ()
+    attributes = dict(found.attrs)
+    multiscales = attributes.get("ome", attributes).get("multiscales")
+    if not multiscales:
+        arrays = dict(found.arrays())
+        if len(arrays) == 1:
+            return next(iter(arrays.values())), (), ()
+        inside = sorted([*arrays, *(name for name, _ in found.groups())])
+        raise DataError(
+            f"is a zarr group without OME metadata ('multiscales') that holds {inside}. "
+            "Name one of its arrays."
+        )
+    # OME-Zarr 0.4 and later describe axes by objects, 0.3 by names, earlier ones were TCZYX.
+    axes = multiscales[0].get("axes", [])
+    names = tuple(
+        axis
+        if isinstance(axis, str)
+        else "c"
+        if axis.get("type") == "channel"
+        else str(axis["name"])
+        for axis in axes
+    )
+    array = found[multiscales[0]["datasets"][0]["path"]]
+    upper = tuple(name.upper() for name in names) or tuple("TCZYX")
+    return array, upper, ()
+
+
+def _read_picture(path: Path) -> ReadArray:
+    try:
+        with _any_size():
+            picture = Image.open(path)
+    except UnidentifiedImageError:
+        return _read_by_imageio(path), (), ()
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
+        frames = _PilFrames(picture)
+        return frames, ("T", "Y", "X", "S")[: len(frames.shape)], ()
+    with picture:
+        pixels = _pixels(picture)
+    return pixels, ("Y", "X", "S")[: pixels.ndim], ()
+
+
+def _read_by_imageio(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(iio.imread(path))
+    except Exception as error:
+        # Its plugins raise what they like, and suggest to install more of them.
+        raise DataError(
+            "is not an image in a known format. Save it as PNG, TIFF, .npy or OME-Zarr."
+        ) from error
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    # Pillow guards web servers against small files with huge images; here people name their own.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _pixels(picture: Image.Image) -> npt.NDArray[Any]:
+    if picture.mode == "LA":
+        picture = picture.convert("L")
+    elif picture.mode not in ("1", "L", "I", "F", "RGB", "RGBA") and picture.mode[:2] != "I;":
+        picture = picture.convert("RGB")
+    return np.asarray(picture)
+
+
+def _sliced(array: npt.NDArray[Any], index: tuple[Any, ...]) -> npt.NDArray[Any]:
+    sliced: npt.NDArray[Any] = array[index]
+    return sliced
+
+
+class _PilFrames:
+    """The frames of an animation, decoded when asked for."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        self._picture = picture
+        self.shape = (int(getattr(picture, "n_frames", 1)), picture.height, picture.width, 3)
+
+    def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[Any]:
+        self._picture.seek(index[0])
+        pixels: npt.NDArray[Any] = np.asarray(self._picture.convert("RGB"))
+        return _sliced(pixels, index[1:])
+
+    def close(self) -> None:
+        self._picture.close()
+
+
+def _read_tiff(path: Path, axes: str | None) -> ReadArray:
+    with tifffile.TiffFile(path) as tiff:
+        if not tiff.series:
+            raise DataError("is a TIFF file without an image.")
+        series = tiff.series[0]
+        n_series = len(tiff.series)
+        shape, names = tuple(series.shape), tuple(series.axes)
+        full = tuple(series.get_shape(squeeze=False))
+        # tifffile leaves out axes of length 1, unless the user names them.
+        if axes is not None and len(axes) not in (len(shape),) and len(axes) == len(full):
+            shape, names = full, tuple(series.get_axes(squeeze=False))
+        in_one_piece = series.dataoffset is not None
+    notes = (f"the first of {n_series} images in the file was read",) if n_series > 1 else ()
+    if in_one_piece:
+        return tifffile.memmap(path, mode="r").reshape(shape), names, notes
+    return _TiffPages(path, shape), names, notes
+
+
+class _TiffPages:
+    """The first series of a TIFF file, read page by page."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._path = path
+        self._tiff = tifffile.TiffFile(path)
+        self._series = self._tiff.series[0]
+        n_pages = len(self._series.pages)
+        # The first axes count the pages, the others lie within one.
+        leads = [k for k in range(len(shape)) if prod(shape[:k]) == n_pages]
+        self._lead = leads[0] if leads else None
+
+    def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[Any]:
+        if self._lead is None:  # pages that are not a grid
+            whole: npt.NDArray[Any] = np.asarray(self._series.asarray()).reshape(self.shape)
+            return _sliced(whole, index)
+        lead, inner = index[: self._lead], index[self._lead :]
+        n_pages = prod(self.shape[: self._lead])
+        chosen = np.asarray(np.arange(n_pages).reshape(self.shape[: self._lead])[lead])
+        pages = np.stack([self._page(int(k)) for k in chosen.ravel()])
+        pages = pages.reshape(*chosen.shape, *self.shape[self._lead :])
+        return _sliced(pages, (slice(None),) * chosen.ndim + inner)
+
+    def _page(self, k: int) -> npt.NDArray[Any]:
+        page = self._series.pages[k]
+        inner = self.shape[self._lead or 0 :]
+        if page is None:  # an OME-TIFF whose acquisition was stopped
+            return np.zeros(inner, self._series.dtype)
+        try:
+            pixels: npt.NDArray[Any] = np.asarray(page.asarray())
+        except ValueError as error:
+            # tifffile leaves LZW, JPEG and others to an optional package; Pillow knows most.
+            if "imagecodecs" not in str(error):
+                raise
+            with _any_size(), Image.open(self._path) as picture:
+                picture.seek(page.index)
+                pixels = _pixels(picture)
+        return pixels.reshape(inner)
+
+    def close(self) -> None:
+        self._tiff.close()
