@@ -289,6 +289,13 @@ def test_two_models_stay_warm(talk: Talk, model: Models, plain):
         assert not talk.of(JobProgress, job)  # nothing was loaded
 
 
+def test_a_model_that_was_moved_is_loaded_again(talk: Talk, model: Models):
+    for _ in range(2):
+        job = talk.client.segment(model("moved"), Frames(), [0], WHOLE, "m")
+        assert isinstance(talk.end(job), Finished)
+        assert [step.what for step in talk.of(JobProgress, job)].count("model") == 1
+
+
 def test_no_frames_are_no_problem(talk: Talk, plain):
     job = talk.client.segment(plain, Frames(), [], PredictParams(), "none")
     end = talk.end(job)

@@ -28,6 +28,8 @@ def misbehave(segmenter: Any) -> Any:
                 torch.randn(1500, 1500) @ torch.randn(1500, 1500)
         elif (name == "oom-twice" and n_calls <= 2) or name == "oom-always":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        elif name == "moved":
+            segmenter.dtype = torch.float64  # as if memory had run out; computes as before
         elif name == "wrong":
             raise KeyError("blocks.0")
         elif name == "killed":

@@ -121,3 +121,10 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def named_memory(pid: int) -> set[str]:
+    """Return the files in /dev/shm that a process uses, so that it could leave them behind."""
+    used = Path(f"/proc/{pid}/maps").read_text().split()
+    used += [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return {name for name in used if name.startswith("/dev/shm/")}

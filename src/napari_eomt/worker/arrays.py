@@ -5,7 +5,7 @@ containers often allow 64 MB there. These slots are files without a name (``memf
 already deleted temporary file elsewhere) whose descriptors the worker inherits: the kernel frees
 them with the last process that holds them, however it ended. They are read and written, not
 mapped: a full memory is then an `OSError`, not a bus error, and no array looks into memory that
-the other side is about to reuse. The copy costs 1 ms for 4 MB.
+the other side is about to reuse. There and back, 4 MB take 0.6 ms.
 
 A slot belongs to one side at a time. Who has written to it tells the other, and does not touch
 it again until it is told back. Windows cannot inherit a file without a name as simply; there a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from napari_eomt.worker.job import Job
 from napari_eomt.worker.messages import (
     Cancelled,
     Event,
@@ -92,7 +93,7 @@ class WorkerClient:
 
     def load(self, model: ModelRef) -> int:
         """Load a model, so that it is warm when it is needed. Return the job's id."""
-        return self._submit(Kind.LOAD, model=model)
+        return self._submit(Job(Kind.LOAD, model))
 
     def segment(
         self,
@@ -121,7 +122,7 @@ class WorkerClient:
             The job's id.
         """
         return self._submit(
-            Kind.SEGMENT, model=model, source=source, frames=frames, params=params, key=key
+            Job(Kind.SEGMENT, model, source, source.name, tuple(map(int, frames)), params, key)
         )
 
     def decide(self, key: str, frames: Sequence[int], params: PredictParams) -> int:
@@ -144,7 +145,9 @@ class WorkerClient:
         int
             The job's id.
         """
-        return self._submit(Kind.DECIDE, frames=frames, params=params, key=key)
+        return self._submit(
+            Job(Kind.DECIDE, frames=tuple(map(int, frames)), params=params, key=key)
+        )
 
     def forget(self, key: str) -> None:
         """Drop the proposals kept under `key`."""
@@ -158,6 +161,6 @@ class WorkerClient:
         """Return what has happened since the last call."""
         return self._supervisor.desk.poll()
 
-    def _submit(self, kind: Kind, **what: object) -> int:
+    def _submit(self, job: Job) -> int:
         self._supervisor.start()
-        return self._supervisor.desk.submit(kind, **what)  # type: ignore[arg-type]
+        return self._supervisor.desk.submit(job)

@@ -10,18 +10,14 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_eomt.structures.segments import Segmentation
 from napari_eomt.worker.messages import (
-    Cancelled,
     Event,
     Failed,
-    Finished,
     FrameDone,
     JobProgress,
-    ModelRef,
     StateChanged,
     WorkerState,
 )
@@ -45,37 +41,13 @@ from napari_eomt.worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from napari_eomt.inference.params import PredictParams
-    from napari_eomt.structures.frames import FrameSource
     from napari_eomt.worker.arrays import Slots
+    from napari_eomt.worker.job import Job
 
 MOST_UNREAD = 8
 """Results that wait to be polled; with more, no further frame is sent, so memory stays bounded."""
-
-
-@dataclass(eq=False)
-class Job:
-    """Something to do, and how far it is. `source` is None unless frames are segmented."""
-
-    id: int
-    kind: Kind
-    model: ModelRef | None = None
-    source: FrameSource | None = None
-    frames: tuple[int, ...] = ()
-    params: PredictParams | None = None
-    key: str = ""
-    n_done: int = 0
-    missing: list[int] = field(default_factory=list)
-    notes: dict[str, None] = field(default_factory=dict)
-    is_cancelled: bool = False
-    superseded_by: int | None = None
-    failure: tuple[str, str] | None = None
-
-    def cancelled(self) -> Cancelled:
-        """Return the event that ends it early."""
-        return Cancelled(self.id, self.n_done, self.superseded_by)
 
 
 class Desk:
@@ -111,20 +83,11 @@ class Desk:
 
     # For the window.
 
-    def submit(
-        self,
-        kind: Kind,
-        *,
-        model: ModelRef | None = None,
-        source: FrameSource | None = None,
-        frames: Sequence[int] = (),
-        params: PredictParams | None = None,
-        key: str = "",
-    ) -> int:
+    def submit(self, job: Job) -> int:
         """Queue a job and return its id."""
         with self._changed:
-            job = Job(next(self._ids), kind, model, source, tuple(map(int, frames)), params, key)
-            if kind is Kind.DECIDE:
+            job.id = next(self._ids)
+            if job.kind is Kind.DECIDE:
                 self._supersede(job)
             self._queue.append(job)
         self._wake()
@@ -215,7 +178,7 @@ class Desk:
             )
             if job.kind is Kind.LOAD:
                 self._outbox.append(End(job.id))
-            self._set_state(WorkerState.BUSY, _describe(job))
+            self._set_state(WorkerState.BUSY, job.description)
         if job.kind is not Kind.LOAD:
             self._feed(job)
         return True
@@ -263,7 +226,7 @@ class Desk:
                 self._progress(job, 0, 1, "model", None)
             elif isinstance(message, Using):
                 self._device, self._model = message.device, message.model
-                self._set_state(WorkerState.BUSY, _describe(job))
+                self._set_state(WorkerState.BUSY, job.description)
             elif isinstance(message, Ended):
                 self._end(job, message)
 
@@ -335,9 +298,7 @@ class Desk:
         elif job.failure is not None:
             event = Failed(job.id, *job.failure)
         else:
-            event = Finished(
-                job.id, ended.seconds, job.n_done, tuple(job.missing), tuple(job.notes)
-            )
+            event = job.finished(ended.seconds)
         self._events.append(event)
         self._leave_active()
         if not self._queue:
@@ -369,11 +330,3 @@ class Desk:
         if event != self._last_state:
             self._last_state = event
             self._events.append(event)
-
-
-def _describe(job: Job) -> str:
-    if job.kind is Kind.LOAD and job.model is not None:
-        return f"Loading {job.model.model}"
-    if job.kind is Kind.DECIDE:
-        return "Deciding anew"
-    return f"Segmenting {job.source.name}" if job.source is not None else "Segmenting"

@@ -13,7 +13,8 @@ from napari_eomt.worker import protocol
 
 if TYPE_CHECKING:
     from napari_eomt.structures.frames import Frame, FrameSource
-    from napari_eomt.worker.desk import Desk, Job
+    from napari_eomt.worker.desk import Desk
+    from napari_eomt.worker.job import Job
 
 _one_reader = threading.Lock()
 """A read cannot be interrupted: it goes on after a cancel, while the next job already begins.
@@ -52,8 +53,7 @@ def _feed(desk: Desk, job: Job) -> None:
         desk.fail(job, str(error), traceback.format_exc(), slot)
     except Exception as error:  # noqa: BLE001 - what reads the frames is not ours
         first = (str(error).strip().splitlines() or [""])[0]
-        name = job.source.name if job.source is not None else job.key
-        message = f"{name}: frame {index} could not be read ({type(error).__name__}: {first})."
+        message = f"{job.name}: frame {index} could not be read ({type(error).__name__}: {first})."
         desk.fail(job, message, traceback.format_exc(), slot)
 
 

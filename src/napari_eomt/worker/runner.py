@@ -88,8 +88,8 @@ class Runner:
         self._channel = channel
         self._slots = slots
         self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
-        # The libraries' half a million objects live as long as the process: no later collection
-        # needs to look at them (0.2 s each time).
+        # The libraries' 380,000 objects live as long as the process: no later collection needs
+        # to look at them, for 0.5 s each time.
         gc.collect()
         gc.freeze()
 

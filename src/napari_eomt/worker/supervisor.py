@@ -7,15 +7,20 @@ import os
 import pickle
 import threading
 import time
+import traceback
 from multiprocessing.connection import Pipe, wait
+from typing import TYPE_CHECKING
 
 from napari_eomt.errors import WorkerError
 from napari_eomt.worker.arrays import Slots
-from napari_eomt.worker.desk import Desk, Job
+from napari_eomt.worker.desk import Desk
 from napari_eomt.worker.feeder import start_feeder
 from napari_eomt.worker.launch import WorkerProcess, exit_reason, launch
 from napari_eomt.worker.messages import WorkerState
 from napari_eomt.worker.protocol import FromWorker, Ready, StartFailed
+
+if TYPE_CHECKING:
+    from napari_eomt.worker.job import Job
 
 _N_SLOTS = 2
 _MOST_DEATHS = 3
@@ -136,6 +141,9 @@ class Supervisor:
             failed = self._converse(process)
         except (EOFError, OSError, pickle.UnpicklingError):
             pass  # it died, perhaps in the middle of a message
+        except Exception as error:  # noqa: BLE001 - a window must not be left without an answer
+            reason = f"The model process gave an answer that cannot be read ({error!r})."
+            return reason, traceback.format_exc(), True
         finally:
             code = process.end(_END_S)
         if failed is not None:

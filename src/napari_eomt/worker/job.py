@@ -1,0 +1,66 @@
+"""A job of the client, from its place in the queue to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_eomt.worker.messages import Cancelled, Finished
+from napari_eomt.worker.protocol import Kind
+
+if TYPE_CHECKING:
+    from napari_eomt.inference.params import PredictParams
+    from napari_eomt.structures.frames import FrameSource
+    from napari_eomt.worker.messages import ModelRef
+
+
+@dataclass(eq=False)
+class Job:
+    """Something to do, and how far it is.
+
+    Parameters
+    ----------
+    kind : Kind
+    model : ModelRef or None
+        None for DECIDE.
+    source : FrameSource or None
+        None unless frames are segmented.
+    name : str
+        The source's.
+    frames : tuple of int
+    params : PredictParams or None
+        None for LOAD.
+    key : str
+    id : int
+        Given when it is queued.
+    """
+
+    kind: Kind
+    model: ModelRef | None = None
+    source: FrameSource | None = None
+    name: str = ""
+    frames: tuple[int, ...] = ()
+    params: PredictParams | None = None
+    key: str = ""
+    id: int = 0
+    n_done: int = 0
+    missing: list[int] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+    is_cancelled: bool = False
+    superseded_by: int | None = None
+    failure: tuple[str, str] | None = None
+
+    def cancelled(self) -> Cancelled:
+        """Return the event that ends it early."""
+        return Cancelled(self.id, self.n_done, self.superseded_by)
+
+    def finished(self, seconds: float) -> Finished:
+        """Return the event that ends it well."""
+        return Finished(self.id, seconds, self.n_done, tuple(self.missing), tuple(self.notes))
+
+    @property
+    def description(self) -> str:
+        """What is being done, for people."""
+        if self.kind is Kind.LOAD and self.model is not None:
+            return f"Loading {self.model.model}"
+        return "Deciding anew" if self.kind is Kind.DECIDE else f"Segmenting {self.name}"
