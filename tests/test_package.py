@@ -144,4 +144,4 @@ def test_map_of_the_architecture_names_every_module():
     for folder, listed in re.findall(r"^  (\w+)/ +(.*)$", there, re.MULTILINE):
         found = {path.stem for path in (MANIFEST.parent / folder).glob("*.py")} - {"__init__"}
         named = {name.strip() for name in listed.split("·") if not name.strip().endswith("/")}
-        assert named - {""} == found, folder
+        assert named - {""} == found, f"{folder}: bring docs/explanation/architecture.md up to date"
