@@ -74,7 +74,9 @@ class PredictJob:
             If nothing more can be done: no such model or task, results cannot be written.
         """
         # What matters is raised as an error; what tifffile logs is for its developers.
-        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        logger = logging.getLogger("tifffile")
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
         images, errors = find_images(inputs, recursive=recursive, out=self.out)
         for error in errors:
             self._fail(error)

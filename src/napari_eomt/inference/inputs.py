@@ -62,7 +62,7 @@ def _expand(path: Path, recursive: bool, out: Path | None) -> list[Path]:
         # A quoted pattern, or one that the shell did not expand, as on Windows.
         start = Path(path.anchor) if path.anchor else Path()
         pattern = str(path.relative_to(path.anchor)) if path.anchor else str(path)
-        found = sorted(p for p in start.glob(pattern) if p.is_file() or _is_zarr(p))
+        found = sorted(p for p in start.glob(pattern) if _is_visible(p))
         if found:
             return found
         raise DataError(f"{path}: no file fits this pattern.")
@@ -77,6 +77,10 @@ def _listed(folder: Path, recursive: bool, out: Path | None) -> Iterator[Path]:
             yield path
         elif recursive and path.is_dir() and not path.is_symlink():
             yield from _listed(path, recursive, out)
+
+
+def _is_visible(path: Path) -> bool:
+    return not path.name.startswith(".") and (path.is_file() or _is_zarr(path))
 
 
 def _is_zarr(path: Path) -> bool:

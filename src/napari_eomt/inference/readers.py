@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,9 @@ def _read_picture(path: Path) -> ReadArray:
 
 def _read_by_imageio(path: Path) -> npt.NDArray[Any]:
     try:
-        return np.asarray(iio.imread(path))
+        # From an open file: a plugin that fails leaves a path of its own open.
+        with path.open("rb") as file:
+            return np.asarray(iio.imread(file, extension=path.suffix))
     except Exception as error:
         # Its plugins raise what they like, and suggest to install more of them.
         raise DataError(
@@ -145,21 +148,45 @@ class _PilFrames:
 
 
 def _read_tiff(path: Path, axes: str | None) -> ReadArray:
-    with tifffile.TiffFile(path) as tiff:
+    with _whole(), tifffile.TiffFile(path) as tiff:
         if not tiff.series:
             raise DataError("is a TIFF file without an image.")
         series = tiff.series[0]
         n_series = len(tiff.series)
         shape, names = tuple(series.shape), tuple(series.axes)
-        full = tuple(series.get_shape(squeeze=False))
-        # tifffile leaves out axes of length 1, unless the user names them.
-        if axes is not None and len(axes) not in (len(shape),) and len(axes) == len(full):
-            shape, names = full, tuple(series.get_axes(squeeze=False))
+        # tifffile leaves out axes of length 1, unless the user names them; OME's S is its own.
+        full, all_names = series.get_shape(squeeze=False), series.get_axes(squeeze=False)
+        if all_names.endswith("S") and full[-1] == 1:
+            full, all_names = full[:-1], all_names[:-1]
+        if axes is not None and len(axes) == len(full):
+            shape, names = tuple(full), tuple(all_names)
         in_one_piece = series.dataoffset is not None
     notes = (f"the first of {n_series} images in the file was read",) if n_series > 1 else ()
     if in_one_piece:
         return tifffile.memmap(path, mode="r").reshape(shape), names, notes
     return _TiffPages(path, shape), names, notes
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Raise an error where tifffile only logs that the file ends too early."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    listener = Listener(logging.ERROR)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+    if any("invalid page offset" in message for message in messages):
+        raise DataError(
+            "is cut off: it ends before the last of its pages. Copy or download it again."
+        )
 
 
 class _TiffPages:
