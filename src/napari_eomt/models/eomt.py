@@ -43,7 +43,7 @@ class EomtSegmenter(Segmenter):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the model to another device or precision, in place."""
-        self.model.to(device=device, dtype=dtype)
+        torch.nn.Module.to(self.model, device=device, dtype=dtype)
         self.device, self.dtype = device, dtype
 
     @torch.inference_mode()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.models.segmenter import Segmenter
 
-_CLASSES = {
+_CLASSES: dict[str, type[EomtForUniversalSegmentation | EomtDinov3ForUniversalSegmentation]] = {
     "eomt": EomtForUniversalSegmentation,
     "eomt_dinov3": EomtDinov3ForUniversalSegmentation,
 }
@@ -54,8 +54,8 @@ def load_segmenter(model: str | Path, device: str = "auto", dtype: DTypeName = "
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
     # Every message that matters is an error below; a bar on stderr is nobody's in a window.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         network, info = _CLASSES[card.architecture].from_pretrained(
             card.folder, local_files_only=True, use_safetensors=True, output_loading_info=True

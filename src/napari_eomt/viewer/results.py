@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from napari_eomt.annotation.document import Document
 from napari_eomt.viewer.result_layer import ResultLayer
@@ -23,11 +22,16 @@ class Result:
     """An image's document, its layer, and the key under which the worker keeps its proposals."""
 
     def __init__(
-        self, image: Image, roles: AxisRoles, source: LayerSource, categories: Iterable[Category]
+        self,
+        key: str,
+        image: Image,
+        roles: AxisRoles,
+        source: LayerSource,
+        categories: Iterable[Category],
     ) -> None:
+        self.key = key
         self.image = image
         self.roles = roles
-        self.key = uuid4().hex
         self.document = Document(source.frame_shape, source.image_shape, categories)
         self.view = ResultLayer(image, roles, self.document)
 
@@ -69,10 +73,15 @@ class Results:
         return None
 
     def create(
-        self, image: Image, roles: AxisRoles, source: LayerSource, categories: Iterable[Category]
+        self,
+        key: str,
+        image: Image,
+        roles: AxisRoles,
+        source: LayerSource,
+        categories: Iterable[Category],
     ) -> Result:
         """Make a new result, and show its layer."""
-        result = Result(image, roles, source, categories)
+        result = Result(key, image, roles, source, categories)
         self._results.append(result)
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(result.view.layer)

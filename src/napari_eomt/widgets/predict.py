@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
@@ -53,15 +55,16 @@ TABLE_MS = 150
 class _Run:
     """A job that this page has given to the worker."""
 
-    result: Result
     n_frames: int
     is_decision: bool
     card: ModelCard
+    create: Callable[[], Result] | None = None
+    """Makes the result, and its layer, when the first frame comes in."""
     before: dict[int, Segmentation] = field(default_factory=dict)
+    key: str = ""
     n_objects: int = 0
     n_full: int = 0
     n_tiles: int = 0
-    notes: tuple[str, ...] = ()
 
 
 class SegmentPage(QWidget):
@@ -222,12 +225,16 @@ class SegmentPage(QWidget):
         for job in list(self._runs):
             self._jobs.client.cancel(job)
 
-    def undo_run(self, run: _Run) -> None:
+    def undo_run(self, key: str, run: _Run) -> None:
         """Put back what a run has replaced."""
+        result = self._results.by_key(key)
+        if result is None:
+            self._bar.show_message("Its layer is no longer there: nothing to undo.")
+            return
         for frame, before in run.before.items():
-            run.result.document.restore(frame, before)
-        run.result.view.show(run.before)
-        run.result.view.update_features()
+            result.document.restore(frame, before)
+        result.view.show(run.before)
+        result.view.update_features()
         self._show_frames()
         self._bar.show_message("The run is undone.")
 
@@ -244,17 +251,22 @@ class SegmentPage(QWidget):
         card, ref = self._model()
         result = self._results.find(layer, roles)
         wants_new = self.keep.currentData() == "new" and self._n_locked() > 0
+        run = _Run(len(frames), is_decision=False, card=card)
         if result is None or wants_new:
-            result = self._results.create(layer, roles, source, card.categories)
-            result.view.color_by_category(self.by_category.isChecked())
-        result.document.add_categories(card.categories)
+            run.key = uuid4().hex
+            run.create = partial(
+                self._results.create, run.key, layer, roles, source, card.categories
+            )
+        else:
+            run.key = result.key
+            result.document.add_categories(card.categories)
         self._last_params = params
         # Every job that decides about the proposals that this one replaces is pointless.
-        for job, run in self._runs.items():
-            if run.is_decision:
+        for job, other in self._runs.items():
+            if other.is_decision:
                 self._jobs.client.cancel(job)
-        job = self._jobs.client.segment(ref, source, frames, params, result.key)
-        self._runs[job] = _Run(result, len(frames), is_decision=False, card=card)
+        job = self._jobs.client.segment(ref, source, frames, params, run.key)
+        self._runs[job] = run
         self._bar.show_running("Starting…")
         self._show_frames()
 
@@ -271,7 +283,7 @@ class SegmentPage(QWidget):
             key=lambda frame: (frame != here, frame),
         )
         job = self._jobs.client.decide(result.key, frames, self.params())
-        self._runs[job] = _Run(result, len(frames), is_decision=True, card=self._model()[0])
+        self._runs[job] = _Run(len(frames), is_decision=True, card=self._model()[0])
 
     def _on_params(self) -> None:
         self.settings_changed.emit()
@@ -323,6 +335,9 @@ class SegmentPage(QWidget):
     def _on_frame(self, event: FrameDone) -> None:
         run = self._runs.get(event.job)
         result = self._results.by_key(event.key)
+        if run is not None and run.create is not None:
+            result, run.create = run.create(), None
+            result.view.color_by_category(self.by_category.isChecked())
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
         document = result.document
@@ -368,7 +383,7 @@ class SegmentPage(QWidget):
         self._bar.show_message(
             ". ".join([text, *event.notes]),
             "Undo" if run.before else "",
-            lambda: self.undo_run(run),
+            lambda: self.undo_run(run.key, run),
         )
 
     def _on_cancelled(self, event: Cancelled) -> None:
