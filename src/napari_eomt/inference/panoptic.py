@@ -173,7 +173,7 @@ class _Owners:
         here = torch.from_numpy(rivals).to(self._sampler.device)
         probabilities = self._sampler.block(here, i, j).sigmoid_()
         claims = probabilities * self._scores[here][:, None, None]
-        owner = first_true(claims == claims.amax(0)).long()
+        owner = first_true(torch.eq(claims, claims.amax(0), out=claims))
         inside = torch.ge(probabilities, self._threshold, out=claims)
         self._count(rivals, i, j, inside)
         is_inside = inside.gather(0, owner[None])[0]

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 Blend = Literal["mean", "ramp"]
 
-# Rows of a float32 sum may round past its bounds by so much of its size.
+# Canvas rows computed at once: 33 MB of mask probabilities of 200 queries took 0.7 s at 640²
+# where 12 MB took 0.5 s, and fewer rows are computed twice where bands meet more often.
+_BAND = 24
+# Interpolated evidence may round past its bounds by so much of its size.
 _SLACK = 2e-6
 
 
@@ -90,7 +93,8 @@ def semantic_map(
     labels = torch.zeros(shape, dtype=torch.int32, device=device)
     size = block_size(device)
     columns = [(span, to_output.columns.source(span)) for span in spans(shape[1], size)]
-    for rows in spans(shape[0], size):
+    band_rows = min(size, max(16, _BAND * shape[0] // canvas_shape[0]))
+    for rows in spans(shape[0], band_rows):
         # K categories on the canvas rows of a band: 7 MB at K = 133, and 2 GB at 2048² for all.
         band = canvas.evidence(to_output.rows.source(rows))
         low, high = band.amin(1), band.amax(1)
@@ -106,8 +110,8 @@ def semantic_map(
             channels = torch.from_numpy(rivals).to(device)
             patch = band[:, :, slice(*source)].index_select(0, channels)
             evidence = to_output(patch, rows, span, channels)
-            winner = first_true(evidence == evidence.amax(0))
-            labels[here] = (channels + 1).int()[winner.int()]
+            winner = first_true(torch.eq(evidence, evidence.amax(0), out=evidence))
+            labels[here] = (channels + 1).int()[winner]
     return labels.cpu().numpy().astype(np.uint16)
 
 
@@ -147,7 +151,7 @@ class _Canvas:
         """Return the evidence in these rows of the canvas, (K, rows, columns) float32."""
         start, stop = rows
         width = self._shape[1]
-        total = torch.zeros(self.n_classes, stop - start, width, device=self._device)
+        total: torch.Tensor | None = None
         weight = torch.zeros(stop - start, width, device=self._device)
         for view, probabilities, to_input, (weight_y, weight_x) in zip(
             self._views, self._probabilities, self._to_input, self._weights, strict=True
@@ -161,15 +165,22 @@ class _Canvas:
             patch = view.mask_logits[:, slice(*y), slice(*x)].float()
             channels = torch.arange(len(patch), device=self._device)
             masks = to_input(patch, span_y, span_x, channels).sigmoid()
-            evidence = probabilities @ masks.flatten(1)
-            evidence = evidence.view(-1, last - first, tile.width)
-            here = slice(first - start, last - start), slice(tile.x0, tile.x1)
+            evidence = (probabilities @ masks.flatten(1)).view(-1, last - first, tile.width)
             weights = weight_y[slice(*span_y), None] * weight_x
-            total[:, here[0], here[1]] += evidence if weights.eq(1).all() else evidence * weights
+            if not weights.eq(1).all():
+                evidence.mul_(weights)
+            here = slice(first - start, last - start), slice(tile.x0, tile.x1)
             weight[here] += weights
-        if not weight.all():
+            if total is None and (last - first, tile.width) == (stop - start, width):
+                # One window fills the band: 0.1 s less at 640² than adding it to zeros.
+                total = evidence
+                continue
+            if total is None:
+                total = torch.zeros(self.n_classes, stop - start, width, device=self._device)
+            total[:, here[0], here[1]] += evidence
+        if total is None or not weight.all():
             raise ValueError("The views leave part of the canvas uncovered.")
-        return total.div_(weight)
+        return total if weight.eq(1).all() else total.div_(weight)
 
 
 def _ramp(start: int, stop: int, length: int, blend: Blend) -> npt.NDArray[np.float32]:
