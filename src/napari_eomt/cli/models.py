@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_eomt.cli.options import Debug, clear_errors
+from napari_eomt.cli.options import Debug, clear_errors, say_error
+from napari_eomt.errors import ModelError
 
 if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
@@ -30,7 +31,11 @@ def models(
             typer.echo(card.model_dump_json(indent=2) if as_json else _describe(card))
             return
         cards = list(bundled_models().values())
-        cards += [find_model(folder) for folder in load_settings().folders]
+        for folder in load_settings().folders:
+            try:
+                cards.append(find_model(folder))
+            except ModelError as error:  # one that was moved must not hide the others
+                say_error(error)
         if as_json:
             typer.echo(json.dumps([card.model_dump(mode="json") for card in cards], indent=2))
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,9 +80,7 @@ def predict(
     Bad images are named and left out; the exit code is then 2. After Ctrl-C, exit code 130,
     what was finished is kept, and the same command goes on from there.
     """
-    with clear_errors(debug):
-        # A batch system's stop ends as Ctrl-C does: with nothing half written.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with clear_errors(debug), _clean_stop():
         if params.contrast == "auto" and params.contrast_limits is not None:
             params = params.model_copy(update={"contrast": "limits"})
         # Only now: --help and wrong options answer without torch.
@@ -99,3 +99,17 @@ def predict(
         job.run(inputs, recursive, model, device, dtype)
         if job.n_failed:
             raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def _clean_stop() -> Iterator[None]:
+    """Let a batch system's stop (SIGTERM) end as Ctrl-C does: with nothing half written."""
+
+    def stop(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

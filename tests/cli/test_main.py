@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from napari_eomt import __version__
+from napari_eomt.cli.main import app
+from napari_eomt.inference.params import PredictParams
+from napari_eomt.settings import Settings, save_settings
+
+
+def run(*args):
+    return CliRunner().invoke(app, list(args), terminal_width=200)
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"napari-eomt {__version__}"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["predict", "--help"], ["models"], ["--version"]])
+def test_help_answers_without_torch_or_napari(args):
+    code = (
+        "import sys; from napari_eomt.cli.main import app\n"
+        "try:\n    app(sys.argv[1:])\n"
+        "except SystemExit as stop:\n    assert not stop.code\n"
+        "heavy = {'torch', 'transformers', 'napari', 'qtpy', 'zarr', 'dask', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, *args], check=True, capture_output=True)
+
+
+def test_every_param_is_an_option_with_its_default_and_range():
+    text = " ".join(run("predict", "--help").stdout.split())
+    for name, field in PredictParams.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert field.description.split()[0] in text
+    assert "NUMBER ≥0,≤1" in text
+    assert "[default: 0.8]" in text
+    assert "INT ≥0 px²" in text
+
+
+def test_models_are_listed_and_described():
+    assert "nuclei-nano" in run("models").stdout
+    (card,) = json.loads(run("models", "--json").stdout)
+    assert card["name"] == "nuclei-nano"
+    assert json.loads(run("models", "nuclei-nano", "--json").stdout) == card
+    assert "128 × 128 px" in run("models", "nuclei-nano").stdout
+
+
+def test_folders_of_the_settings_are_listed(tmp_path):
+    (card,) = json.loads(run("models", "--json").stdout)
+    folder = tmp_path / "my-own"
+    folder.mkdir()
+    from pathlib import Path
+
+    for path in Path(card["folder"]).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    gone = tmp_path / "gone"
+    save_settings(Settings().model_copy(update={"folders": (folder, gone)}))
+    result = run("models")
+    assert result.exit_code == 0
+    assert "my-own" in result.stdout
+    assert str(gone) in result.stderr
+
+
+@pytest.mark.parametrize("name", ["nix", "."])
+def test_a_model_that_is_none_is_one_line(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("models", name)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_bad_setting_in_the_environment_is_one_line(monkeypatch):
+    monkeypatch.setenv("NAPARI_EOMT_DTYPE", "fp8")
+    result = run("models")
+    assert result.exit_code == 2
+    assert "NAPARI_EOMT_" in result.stderr
+
+
+def test_demo_passes_its_option_on(monkeypatch, tmp_path):
+    from napari_eomt.widgets import demo
+
+    seen = []
+    monkeypatch.setattr(demo, "run_demo", seen.append)
+    assert run("demo", "--screenshot", str(tmp_path / "a.png")).exit_code == 0
+    assert seen == [tmp_path / "a.png"]
