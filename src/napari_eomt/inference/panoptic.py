@@ -10,6 +10,7 @@ from napari_eomt.inference.query_segments import (
     QuerySegments,
     check_geometry,
     check_logits,
+    count_codes,
     first_true,
     numbered,
 )
@@ -191,7 +192,7 @@ class _Owners:
         What the decision needs is counted block by block until it is certain.
         """
         n = len(self._scores)
-        counts = np.bincount(self.codes.cpu().numpy().ravel() + np.int64(n), minlength=2 * n + 1)
+        counts = count_codes(self.codes.cpu().numpy(), 2 * n + 1, offset=n)
         visible, owned = counts[n + 1 :], counts[n + 1 :] + counts[:n][::-1]
         # Covered blocks count whole.
         covered = self._is_uncounted & self._is_full
@@ -226,11 +227,8 @@ class _Owners:
             if not self._is_open[i, j] and (is_undecided & self._is_rival[:, i, j]).any():
                 self._assign_block(i, j, rows, columns)
                 self._is_open[i, j] = True
-                own = np.bincount(
-                    -self.codes[rows, columns].cpu().numpy().ravel().astype(np.int64),
-                    minlength=n + 1,
-                )
-                owned += own[1:]
+                counts = count_codes(self.codes[rows, columns].cpu().numpy(), n + 1, offset=n)
+                owned += counts[:n][::-1]
         undecided()
         return is_valid
 

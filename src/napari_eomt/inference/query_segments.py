@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_eomt.structures.id_maps import areas, id_dtype
+from napari_eomt.structures.id_maps import id_dtype
 
 if TYPE_CHECKING:
     from napari_eomt.structures.segments import IdMap
+
+_BAND = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,29 @@ def first_true(flags: torch.Tensor) -> torch.Tensor:
     return n - flags.mul_(ranks[:, None, None]).amax(0).long()
 
 
+def count_codes(codes: IdMap, n_codes: int, offset: int = 0) -> npt.NDArray[np.int64]:
+    """Count the pixels of every code, in little memory.
+
+    Parameters
+    ----------
+    codes : (H, W) int
+        From `-offset`, to below `n_codes - offset`.
+    n_codes : int
+    offset : int
+
+    Returns
+    -------
+    (n_codes,) int64
+        At ``[i]`` the pixels whose code is ``i - offset``.
+    """
+    counts = np.zeros(n_codes, np.int64)
+    # bincount copies to int64: eight bytes a pixel of the whole map, were it not for the bands.
+    for start in range(0, len(codes), _BAND):
+        band = codes[start : start + _BAND].ravel().astype(np.int64)
+        counts += np.bincount(band + offset, minlength=n_codes)
+    return counts
+
+
 def numbered(
     codes: IdMap,
     queries: npt.NDArray[np.int64],
@@ -108,7 +133,7 @@ def numbered(
     min_area : int
         Segments of fewer pixels become void.
     """
-    counts = areas(codes, len(queries) + 1)
+    counts = count_codes(codes, len(queries) + 1)
     visible = counts >= max(min_area, 1)
     visible[0] = False
     table: IdMap = np.where(visible, visible.cumsum(), 0).astype(id_dtype(int(visible.sum())))

@@ -90,7 +90,7 @@ def semantic_map(
     device = views[0].mask_logits.device
     n_classes = canvas.n_classes
     to_output = Bilinear(canvas_shape, shape, n_classes, device)
-    labels = torch.zeros(shape, dtype=torch.int32, device=device)
+    labels = torch.zeros(shape, dtype=torch.int16, device=device)
     size = block_size(device)
     columns = [(span, to_output.columns.source(span)) for span in spans(shape[1], size)]
     band_rows = min(size, max(16, _BAND * shape[0] // canvas_shape[0]))
@@ -111,7 +111,7 @@ def semantic_map(
             patch = band[:, :, slice(*source)].index_select(0, channels)
             evidence = to_output(patch, rows, span, channels)
             winner = first_true(torch.eq(evidence, evidence.amax(0), out=evidence))
-            labels[here] = (channels + 1).int()[winner]
+            labels[here] = (channels + 1).short()[winner]
     return labels.cpu().numpy().astype(np.uint16)
 
 
