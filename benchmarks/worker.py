@@ -11,6 +11,7 @@ import random
 import statistics
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def growth(client: WorkerClient, model: ModelRef, n: int) -> None:
         if i % 100 == 0:
             print(f"{i:>6} {usage(client)}")
     seconds = time.perf_counter() - start
-    print(f"{n} times segment and decide, 256²: {seconds / n * 1e3:.1f} ms each time")
+    print(f"{n} times segment and decide, 256²: {seconds / max(n, 1) * 1e3:.1f} ms each time")
 
 
 def usage(client: WorkerClient) -> str:
@@ -162,7 +163,9 @@ def n_named(client: WorkerClient) -> int:
     used: list[str] = []
     for pid in (client.pid, os.getpid()):
         used += Path(f"/proc/{pid}/maps").read_text().split()
-        used += [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed by now, as the one that lists this folder
+                used.append(os.readlink(link))
     return sum(name.startswith("/dev/shm/") for name in used)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,5 +127,7 @@ def is_alive(pid: int) -> bool:
 def named_memory(pid: int) -> set[str]:
     """Return the files in /dev/shm that a process uses, so that it could leave them behind."""
     used = Path(f"/proc/{pid}/maps").read_text().split()
-    used += [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed by now, as the one that lists this folder
+            used.append(os.readlink(link))
     return {name for name in used if name.startswith("/dev/shm/")}
