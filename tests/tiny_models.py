@@ -20,7 +20,9 @@ SIZE = 64
 N_QUERIES = 12
 
 
-def save_tiny(folder: Path, architecture: str = "eomt", n_labels: int = 4, **sidecar: object) -> Path:
+def save_tiny(
+    folder: Path, architecture: str = "eomt", n_labels: int = 4, **sidecar: object
+) -> Path:
     """Save a tiny model with random weights, and return its folder."""
     torch.manual_seed(0)
     common = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from psygnal import Signal
 
 from napari_eomt.structures.id_maps import areas, boxes, id_dtype, renumber
 from napari_eomt.structures.segments import Box, IdMap, Segment, Segmentation, Status
@@ -43,6 +44,9 @@ class Document:
         In pixels.
     categories : iterable of Category
     """
+
+    repainted_by_hand = Signal(int)
+    """A person has changed pixels of this frame."""
 
     def __init__(
         self,
@@ -170,6 +174,7 @@ class Document:
                 old = replace(old, status=Status.EDITED)
             segments[i] = replace(old, area=measure.area, bbox=measure.bbox)
         self._segments[frame] = dict(sorted(segments.items()))
+        self.repainted_by_hand.emit(frame)
         return True
 
     def _hold(self, max_id: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from accelerate import PartialState
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.models.segmenter import Segmenter
 
-_CLASSES: dict[str, type[EomtForUniversalSegmentation | EomtDinov3ForUniversalSegmentation]] = {
+_CLASSES: dict[str, Any] = {
     "eomt": EomtForUniversalSegmentation,
     "eomt_dinov3": EomtDinov3ForUniversalSegmentation,
 }

@@ -34,13 +34,16 @@ class PaintTracker:
         self._layer = layer
         self._callback = callback
         self._n_redo = len(layer._redo_history)
+        self._unwritten: list[Touched] = []
         layer.events.paint.connect(self._on_paint)
         layer.events.set_data.connect(self._on_redrawn)
+        layer.events.labels_update.connect(self._on_written)
 
     def close(self) -> None:
         """Stop following."""
         self._layer.events.paint.disconnect(self._on_paint)
         self._layer.events.set_data.disconnect(self._on_redrawn)
+        self._layer.events.labels_update.disconnect(self._on_written)
 
     def forget_history(self) -> None:
         """Drop napari's undo steps: they hold pixels that are no longer what they were."""
@@ -49,9 +52,18 @@ class PaintTracker:
 
     def _on_paint(self, event: Any) -> None:
         self._n_redo = len(self._layer._redo_history)
-        self._callback(list(_touched(event.value)))
+        self._unwritten += _touched(event.value)
+        # A stroke of the mouse is told when it is over, a single edit before its pixels are there.
+        if _is_written(self._layer.data, event.value[-1]):
+            self._on_written()
+
+    def _on_written(self, event: Any = None) -> None:
+        if self._unwritten:
+            touched, self._unwritten = self._unwritten, []
+            self._callback(touched)
 
     def _on_redrawn(self, event: Any = None) -> None:
+        self._on_written()
         undone, redone = self._layer._redo_history, self._layer._undo_history
         now, before = len(undone), self._n_redo
         self._n_redo = now
@@ -62,6 +74,19 @@ class PaintTracker:
         touched = [place for item in items for place in _touched(item)]
         if touched:
             self._callback(touched)
+
+
+def _is_written(data: Any, atom: Any) -> bool:
+    """Whether an edit's pixels are in the data already."""
+    if hasattr(atom, "slice_key"):
+        now = np.asarray(data[atom.slice_key])
+        return bool((now[_mask(atom, now.shape)] == atom.new_value).all())
+    where, _, new = atom
+    return bool((np.asarray(data[where]) == new).all())
+
+
+def _mask(atom: Any, shape: tuple[int, ...]) -> Any:
+    return ... if atom.mask is None else np.reshape(atom.mask, shape)
 
 
 def _touched(item: Any) -> Iterator[Touched]:

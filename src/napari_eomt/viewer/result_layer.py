@@ -73,7 +73,7 @@ class ResultLayer:
             # The ids have outgrown their dtype.
             self.layer.data = self._shown()
         self._tracker.forget_history()
-        shown = self.frame_of(self.layer._slice_input.data_slice(self.layer._data_to_world.inverse))
+        shown = self.frame_of(self.layer._data_slice.point)
         if shown is None or shown in set(frames):
             self.layer.refresh(extent=False)
 

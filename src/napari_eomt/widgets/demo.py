@@ -47,6 +47,7 @@ def run_demo(screenshot: Path | None = None, theme: str = "dark") -> None:
     _settle()
     viewer.reset_view()
     outcome.clear()
+    dock.page.outlines.setChecked(True)
     dock.page.run_frame()
     if screenshot is None:
         napari.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.theme import get_theme
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
@@ -94,6 +95,8 @@ class EomtDock(QWidget):
             combo.currentIndexChanged.connect(self._on_model)
         self.page.form.input.toggled.connect(self._save_timer.start)
         self.page.form.advanced.toggled.connect(self._save_timer.start)
+        napari_viewer.events.theme.connect(self._on_theme)
+        self._on_theme()
         self._bind_keys()
         self.jobs.client.start()
         self._on_model()
@@ -104,6 +107,7 @@ class EomtDock(QWidget):
         if self._save_timer.isActive():
             self._save_timer.stop()
             self._save()
+        self._viewer.events.theme.disconnect(self._on_theme)
         self.page.close_events()
         self.image.close_events()
         self.results.close()
@@ -162,6 +166,9 @@ class EomtDock(QWidget):
 
     def _on_state(self, event: StateChanged) -> None:
         self.model.show_state(event)
+
+    def _on_theme(self) -> None:
+        self.page.show_accent(get_theme(self._viewer.theme).current.as_hex())
 
     def _on_sample(self) -> None:
         self._viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")

@@ -68,7 +68,9 @@ class Jobs(QObject):
         self.client.close()
 
     def _on_timer(self) -> None:
-        self._waiting += self.client.poll()
+        if not self._waiting:
+            # Results that are not fetched hold the worker back.
+            self._waiting = list(self.client.poll())
         now, self._waiting = self._waiting[:MAX_EVENTS], self._waiting[MAX_EVENTS:]
         for event in now:
             self._signals[type(event)].emit(event)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         ModelRef,
     )
 
+OUTLINE_PX = 2
+
 TABLE_MS = 150
 """How often, at most, the table of objects is made anew while results come in."""
 
@@ -112,7 +114,6 @@ class SegmentPage(QWidget):
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Find the objects of the image with the model (W).")
         self.segment.setDefault(True)
-        self.segment.setStyleSheet("QPushButton { font-weight: bold; padding: 6px; }")
         self.all = QPushButton("All")
         self.all.setToolTip("Segment more than this frame.")
         menu = QMenu(self.all)
@@ -126,6 +127,8 @@ class SegmentPage(QWidget):
         self.keep.addItem("Keep them, replace the rest", "keep")
         self.keep.addItem("Put results in a new layer", "new")
         self.keep.setToolTip("Objects that you painted or edited are never overwritten.")
+        self.outlines = QCheckBox("Outlines")
+        self.outlines.setToolTip("Show objects as outlines instead of filled.")
         self.by_category = QCheckBox("Colour by category")
         self.by_category.setToolTip("Colour objects by their category instead of each by itself.")
 
@@ -142,7 +145,11 @@ class SegmentPage(QWidget):
         layout.addWidget(self.yours)
         layout.addWidget(self.keep)
         layout.addWidget(self.form)
-        layout.addWidget(self.by_category)
+        shown = QHBoxLayout()
+        shown.addWidget(self.outlines)
+        shown.addWidget(self.by_category)
+        shown.addStretch(1)
+        layout.addLayout(shown)
         layout.addStretch(1)
 
         self._table_timer = QTimer(self)
@@ -157,7 +164,8 @@ class SegmentPage(QWidget):
         self.from_here.triggered.connect(self.run_from_here)
         self.form.changed.connect(self._on_params)
         self.axes.changed.connect(self._on_axes)
-        self.by_category.toggled.connect(self._on_color)
+        self.by_category.toggled.connect(self._on_look)
+        self.outlines.toggled.connect(self._on_look)
         jobs.progressed.connect(self._on_progress)
         jobs.frame_done.connect(self._on_frame)
         jobs.finished.connect(self._on_finished)
@@ -197,9 +205,16 @@ class SegmentPage(QWidget):
         has_image = self._layer is not None
         self.hint.setVisible(not has_image)
         self.sample.setVisible(not has_image)
-        for widget in (self.segment, self.all, self.form, self.by_category):
+        for widget in (self.segment, self.all, self.form, self.outlines, self.by_category):
             widget.setVisible(has_image)
         self._show_frames()
+
+    def show_accent(self, color: str) -> None:
+        """Let the primary button stand out in a theme's colour."""
+        self.segment.setStyleSheet(
+            f"QPushButton:enabled {{ background: {color}; color: white; }}"
+            "QPushButton { font-weight: bold; padding: 6px; }"
+        )
 
     def show_model(self, card: ModelCard) -> None:
         """Offer what another model serves."""
@@ -306,12 +321,18 @@ class SegmentPage(QWidget):
         self.settings_changed.emit()
         self._show_frames()
 
-    def _on_color(self, by_category: bool) -> None:
-        self.settings_changed.emit()
+    def _on_look(self) -> None:
         if self._layer is not None and self.axes.roles is not None:
             result = self._results.find(self._layer, self.axes.roles)
             if result is not None:
-                result.view.color_by_category(by_category)
+                self._look(result)
+
+    def _look(self, result: Result) -> None:
+        result.view.color_by_category(self.by_category.isChecked())
+        result.view.layer.contour = OUTLINE_PX if self.outlines.isChecked() else 0
+
+    def _on_repainted(self, frame: int) -> None:
+        self._show_frames()
 
     def _on_dims(self) -> None:
         if self._layer is not None:
@@ -337,7 +358,8 @@ class SegmentPage(QWidget):
         result = self._results.by_key(event.key)
         if run is not None and run.create is not None:
             result, run.create = run.create(), None
-            result.view.color_by_category(self.by_category.isChecked())
+            self._look(result)
+            result.document.repainted_by_hand.connect(self._on_repainted)
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
         document = result.document

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_eomt.inference.params import PredictParams
+from napari_eomt.inference.predict import predict
+from napari_eomt.models.load import load_segmenter
+from napari_eomt.settings import load_settings
+from napari_eomt.synthetic import drawn_nuclei
+from napari_eomt.widgets.dock import EomtDock
+
+WAIT_MS = 60_000
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def dock(viewer, qtbot):
+    dock = EomtDock(viewer)
+    qtbot.addWidget(dock, before_close_func=lambda dock: dock.shutdown())
+    return dock
+
+
+@pytest.fixture
+def nuclei():
+    return drawn_nuclei((150, 170), n=12, seed=3)[0]
+
+
+def run(qtbot, dock, start=None):
+    # Loading the model is a job as well, of no frames.
+    with qtbot.waitSignal(
+        dock.jobs.finished, timeout=WAIT_MS, check_params_cb=lambda event: event.n_frames > 0
+    ) as blocker:
+        (start or dock.page.segment.click)()
+    return blocker.args[0]
+
+
+def labels_layers(viewer):
+    return [layer for layer in viewer.layers if type(layer).__name__ == "Labels"]
+
+
+def wait_warm(qtbot, dock):
+    qtbot.waitUntil(lambda: "ready" in dock.model.status.text(), timeout=WAIT_MS)
+
+
+def test_segment_makes_a_bound_labels_layer(viewer, dock, qtbot, nuclei):
+    image = viewer.add_image(nuclei, name="nuclei", scale=(0.5, 0.5), translate=(3, 4))
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    expected = predict(nuclei, load_segmenter("nuclei-nano", "cpu"))
+    np.testing.assert_array_equal(layer.data, expected.id_map)
+    assert layer.name == "nuclei segments"
+    np.testing.assert_array_equal(layer.scale, image.scale)
+    np.testing.assert_array_equal(layer.translate, image.translate)
+    assert layer.metadata["napari_eomt"]["image"] == "nuclei"
+    features = layer.features.set_index("index")
+    assert set(features.index) == {s.id for s in expected.segments}
+    for segment in expected.segments:
+        row = features.loc[segment.id]
+        assert (row["category"], row["status"]) == ("nucleus", "proposed")
+        assert row["score"] == pytest.approx(segment.score, abs=1e-3)
+        assert row["area"] == segment.area
+    assert f"{len(expected.segments)} objects" in dock.bar.text.text()
+    # What napari shows in the status bar when the mouse is over an object.
+    y, x = np.argwhere(layer.data == expected.segments[0].id)[0]
+    status = layer.get_status(layer.data_to_world((y, x)), world=True)
+    assert "nucleus" in status["value"]
+
+
+def test_running_again_replaces_only_what_is_not_the_users(viewer, dock, qtbot, nuclei):
+    viewer.add_image(nuclei)
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    layer.selected_label = 60
+    layer.mode = "paint"
+    layer.brush_size = 6
+    layer.paint((75, 85), 60)
+    mine = layer.data == 60
+    assert mine.any()
+    assert layer.features.set_index("index").loc[60, "status"] == "drawn"
+    assert not dock.page.keep.isHidden()
+    dock.page.form.score.setValue(0.5)
+    run(qtbot, dock)
+    assert labels_layers(viewer) == [layer]
+    np.testing.assert_array_equal(layer.data == 60, mine)
+    dock.page.keep.setCurrentIndex(dock.page.keep.findData("new"))
+    before = layer.data.copy()
+    run(qtbot, dock)
+    assert len(labels_layers(viewer)) == 2
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_undoing_paint_keeps_the_table_true(viewer, dock, qtbot, nuclei):
+    viewer.add_image(nuclei)
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    layer.paint((5, 5), 70)
+    assert 70 in set(layer.features["index"])
+    layer.undo()
+    assert 70 not in set(layer.features["index"])
+    layer.redo()
+    assert 70 in set(layer.features["index"])
+
+
+def test_undo_takes_a_run_back(viewer, dock, qtbot, nuclei):
+    viewer.add_image(nuclei)
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    assert layer.data.any()
+    dock.bar.action.click()
+    assert not layer.data.any()
+    assert len(layer.features) == 0
+
+
+def test_sliders_decide_without_a_run(viewer, dock, qtbot, nuclei):
+    viewer.add_image(nuclei)
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    event = run(qtbot, dock, lambda: dock.page.form.score.setValue(0.9))
+    assert event.missing == ()
+    segmenter = load_segmenter("nuclei-nano", "cpu")
+    expected = predict(nuclei, segmenter, score_threshold=0.9)
+    assert len(layer.features) == len(expected.segments)
+    np.testing.assert_array_equal(layer.data > 0, expected.id_map > 0)
+
+
+def test_stack_frame_by_frame_with_ids_of_its_own(viewer, dock, qtbot, nuclei):
+    stack = np.stack([nuclei, np.zeros_like(nuclei), nuclei[::-1]])
+    viewer.add_image(stack, name="stack")
+    viewer.dims.set_point(0, 2)
+    assert dock.page.all.text() == "All 3"
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    assert layer.data.shape == stack.shape
+    assert layer.data[2].any()
+    assert not layer.data[:2].any()
+    event = run(qtbot, dock, dock.page.all_frames.trigger)
+    assert event.n_frames == 3
+    ids = [set(np.unique(frame)) - {0} for frame in layer.data]
+    assert ids[0]
+    assert ids[2]
+    assert not ids[0] & ids[2]
+    assert set(layer.features["frame"]) <= {0, 1, 2}
+
+
+def test_channels_are_asked_for_and_fed(viewer, dock, qtbot, nuclei):
+    channels = np.stack([np.zeros_like(nuclei), nuclei])
+    viewer.add_image(channels, name="two channels")
+    axes = dock.page.axes
+    axes._axes[0].setCurrentIndex(axes._axes[0].findData("channel"))
+    assert axes.roles.channel == 0
+    axes._channels[0].setCurrentIndex(axes._channels[0].findData(1))
+    assert axes.channels == (1,)
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    expected = predict(nuclei, load_segmenter("nuclei-nano", "cpu"))
+    np.testing.assert_array_equal(layer.data, expected.id_map)
+
+
+def test_only_image_layers_are_offered(viewer, dock, nuclei):
+    assert dock.image.combo.count() == 0
+    assert not dock.page.sample.isHidden()
+    viewer.add_labels(np.zeros((5, 5), np.uint8))
+    viewer.add_points([(1, 1)])
+    assert dock.image.combo.count() == 0
+    one = viewer.add_image(nuclei, name="one")
+    viewer.add_image(nuclei, name="two")
+    assert [dock.image.combo.itemText(i) for i in range(2)] == ["one", "two"]
+    assert dock.image.layer.name == "two"
+    viewer.layers.selection.active = one
+    assert dock.image.layer.name == "one"
+    dock.image.pin.setChecked(True)
+    viewer.layers.selection.active = viewer.layers["two"]
+    assert dock.image.layer.name == "one"
+    one.name = "renamed"
+    assert dock.image.combo.itemText(0) == "renamed"
+    viewer.layers.remove(one)
+    assert dock.image.layer.name == "two"
+
+
+def test_stop_keeps_what_is_done(viewer, dock, qtbot, nuclei):
+    wait_warm(qtbot, dock)
+    viewer.add_image(np.stack([nuclei] * 40))
+    with qtbot.waitSignal(dock.jobs.cancelled, timeout=WAIT_MS) as blocker:
+        with qtbot.waitSignal(dock.jobs.frame_done, timeout=WAIT_MS):
+            dock.page.all_frames.trigger()
+        qtbot.mouseClick(dock.bar.stop, Qt.MouseButton.LeftButton)
+    (layer,) = labels_layers(viewer)
+    n_done = sum(bool(frame.any()) for frame in layer.data)
+    assert 1 <= blocker.args[0].n_frames < 40
+    assert n_done == blocker.args[0].n_frames
+    assert "Stopped" in dock.bar.text.text()
+    assert dock.page.segment.isEnabled()
+
+
+def test_deleting_the_layer_while_it_fills_up(viewer, dock, qtbot, nuclei):
+    viewer.add_image(np.stack([nuclei] * 4))
+    wait_warm(qtbot, dock)
+    with qtbot.waitSignal(dock.jobs.finished, timeout=WAIT_MS):
+        with qtbot.waitSignal(dock.jobs.frame_done, timeout=WAIT_MS):
+            dock.page.all_frames.trigger()
+        viewer.layers.remove(labels_layers(viewer)[0])
+    assert labels_layers(viewer) == []
+
+
+def test_an_image_that_cannot_be_used_is_one_line(viewer, dock, qtbot):
+    viewer.add_image(np.full((20, 20), np.nan), contrast_limits=(0, 1))
+    with qtbot.waitSignal(dock.jobs.failed, timeout=WAIT_MS):
+        dock.page.segment.click()
+    assert "⚠" in dock.bar.text.text()
+    assert "\n" not in dock.bar.text.text()
+    assert not dock.bar.copy_details.isHidden()
+    dock.bar.dismiss.click()
+    assert dock.bar.text.isHidden()
+
+
+def test_settings_are_remembered(viewer, dock, qtbot):
+    dock.page.form.score.setValue(0.7)
+    dock.page.form.min_area.setValue(25)
+    dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    dock.shutdown()
+    settings = load_settings()
+    assert settings.device == "cpu"
+    assert settings.predict["score_threshold"] == 0.7
+    again = EomtDock(viewer)
+    qtbot.addWidget(again, before_close_func=lambda dock: dock.shutdown())
+    assert again.page.params().score_threshold == 0.7
+    assert again.page.params().min_area == 25
+    assert again.device.currentData() == "cpu"
+
+
+def test_a_folder_that_is_no_model_is_refused(dock, qtbot, tmp_path):
+    dock.model.choose_folder(str(tmp_path))
+    assert "config.json is missing" in dock.bar.text.text()
+    assert dock.model.combo.count() == 1
+
+
+def test_form_and_params_agree(dock):
+    params = PredictParams(
+        task="instance",
+        score_threshold=0.25,
+        object_size=31.5,
+        contrast="percentile",
+        percentiles=(1, 99),
+        tiling="tiles",
+        tile_overlap=16,
+        overlap="query_order",
+    )
+    dock.page.form._fill(params)
+    assert dock.page.form.params() == params
