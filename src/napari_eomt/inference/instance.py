@@ -90,7 +90,7 @@ def instance_segments(
         block_size=block_size(mask_logits.device),
     )
     logit_threshold = log(mask_threshold / (1 - mask_threshold))
-    low, high = sampler.bounds()
+    low, high = sampler.bounds(sampler.block_size)
     masks = _Masks(sampler, low > logit_threshold, high > logit_threshold, logit_threshold)
 
     mask_areas, mean = masks.measure(len(queries))

@@ -18,6 +18,8 @@ from napari_eomt.inference.resample import MaskSampler, block_size
 
 # Probabilities are rounded to about 1e-7 of their size; bounds of them are widened by more.
 _SLACK = 1e-6
+# Parts along each side of a block.
+_PARTS = 2
 # After so many blocks, look whether more of them can change a decision.
 _PATIENCE = 16
 
@@ -139,15 +141,17 @@ class _Owners:
         self._threshold = mask_threshold
         device = sampler.device
         self.codes = torch.zeros(shape, dtype=torch.int16, device=device)
-        low, high = (_sigmoid(bound) for bound in sampler.bounds())
+        # Rivals are found in parts of a block: a border anywhere in it would make all of them so.
+        part = sampler.block_size // _PARTS
+        low, high = (_sigmoid(bound) for bound in sampler.bounds(part))
         low, high = low * (1 - _SLACK), high * (1 + _SLACK)
-        # The mask may have pixels in the block, or covers it.
-        self._is_touched, self._is_full = high >= mask_threshold, low >= mask_threshold
+        is_touched = high >= mask_threshold
         weights = scores.cpu().numpy()[:, None, None]
-        least = (weights * low).max(0, initial=0) * (1 - _SLACK)
-        # Who may own a pixel of the block.
-        self._is_rival = weights * high >= least
-        self._is_open = (self._is_rival & self._is_touched).any(0)
+        is_rival = weights * high >= (weights * low).max(0, initial=0) * (1 - _SLACK)
+        # The mask may have pixels in the block, or covers it; who may own a pixel of the block.
+        self._is_touched, self._is_full = _any(is_touched), ~_any(low < mask_threshold)
+        self._is_rival = _any(is_rival)
+        self._is_open = _any((is_rival & is_touched).any(0))
         # Pixels inside each mask; blocks still to be looked at, here and for owners.
         self._inside = np.zeros(len(scores), np.int64)
         self._is_uncounted = self._is_touched.copy()
@@ -231,6 +235,14 @@ class _Owners:
                 owned += counts[:n][::-1]
         undecided()
         return is_valid
+
+
+def _any(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether any part of each block is flagged: (..., down, across) of parts, then of blocks."""
+    for axis in (-1, -2):
+        starts = np.arange(0, flags.shape[axis], _PARTS)
+        flags = np.logical_or.reduceat(flags, starts, axis=axis)
+    return flags
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

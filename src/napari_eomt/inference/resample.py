@@ -209,6 +209,7 @@ class MaskSampler:
         square = (input_size, input_size)
         self._to_input = Bilinear((height, width), square, n_queries, device)
         self._to_output = Bilinear(content, shape, n_queries, device)
+        self.block_size = block_size
         self._spans_y = spans(shape[0], block_size)
         self._spans_x = spans(shape[1], block_size)
         self._queries = queries
@@ -252,26 +253,35 @@ class MaskSampler:
         patch = self._to_input(patch, *middle, channels)
         return self._to_output(patch, rows, columns, channels)
 
-    def bounds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def bounds(self, size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Bound the logits of every block: an interpolated value lies between its corners.
+
+        Parameters
+        ----------
+        size : int
+            Side of these blocks, in pixels.
 
         Returns
         -------
         low, high : (N, down, across) float32
         """
-        low = self._pooled(torch.amin)
-        high = self._pooled(torch.amax)
+        low = self._pooled(torch.amin, size)
+        high = self._pooled(torch.amax, size)
         slack = _SLACK * np.maximum(np.abs(low), np.abs(high))
         return (low - slack).astype(np.float32), (high + slack).astype(np.float32)
 
     def _pooled(
-        self, reduce: Callable[[torch.Tensor, int], torch.Tensor]
+        self, reduce: Callable[[torch.Tensor, int], torch.Tensor], size: int
     ) -> npt.NDArray[np.float32]:
-        to_output, to_input = self._to_output, self._to_input
-        sources_y = [to_input.rows.source(to_output.rows.source(y)) for y in self._spans_y]
-        sources_x = [to_input.columns.source(to_output.columns.source(x)) for x in self._spans_x]
-        rows = torch.stack([reduce(self._grid[:, slice(*y)], 1) for y in sources_y], 1)
-        pooled = torch.stack([reduce(rows[:, :, slice(*x)], 2) for x in sources_x], 2)
+        rows, columns = (
+            [to_input.source(to_output.source(span)) for span in spans(to_output.n_out, size)]
+            for to_input, to_output in (
+                (self._to_input.rows, self._to_output.rows),
+                (self._to_input.columns, self._to_output.columns),
+            )
+        )
+        bands = torch.stack([reduce(self._grid[:, slice(*y)], 1) for y in rows], 1)
+        pooled = torch.stack([reduce(bands[:, :, slice(*x)], 2) for x in columns], 2)
         return pooled.cpu().numpy()
 
 
