@@ -26,7 +26,7 @@ from napari_eomt.structures.segments import Segment, Segmentation
 SEGMENTER = SimpleNamespace(card=SimpleNamespace(categories=(Category(1, "nucleus"),)))
 
 
-def iter_threshold(frame, segmenter, params, *, keep_bytes):
+def iter_threshold(frame, segmenter, params, *, keep_bytes, object_size):
     """Stand in for a model: one segment, where the frame is above 0."""
     assert keep_bytes == 0
     yield Progress(0, 2)
@@ -35,7 +35,7 @@ def iter_threshold(frame, segmenter, params, *, keep_bytes):
     id_map = (frame > 0).astype(np.uint16)
     yield Progress(1, 2)
     segments = (Segment(1, 1, 0.9, area=int(id_map.sum())),)
-    size = float(frame.max())
+    size = object_size or float(frame.max())
     return Prediction(Segmentation(id_map, segments), None, 4, 1, size, ("a note",))
 
 
@@ -70,9 +70,10 @@ def test_a_stack_keeps_its_axes(stack, tmp_path):
     result, seen = run(path, tmp_path / "out")
     with tifffile.TiffFile(result.labels) as tiff:
         assert tiff.series[0].axes == "TZYX"
-        np.testing.assert_array_equal(tiff.asarray(), data > 0)
+        # Frame k holds k + 1 where its only object is: ids count through the whole stack.
+        np.testing.assert_array_equal(tiff.asarray(), data)
     assert (result.n_frames, result.n_segments) == (6, 6)
-    assert (result.n_tiles, result.n_full_tiles, result.object_size) == (24, 6, 3.5)
+    assert (result.n_tiles, result.n_full_tiles, result.object_size) == (24, 6, 1)
     assert result.notes == ("a note",)
     assert seen[-1] == Progress(5, 6, "frame")
     assert len(result.table.read_text().splitlines()) == 7
@@ -81,9 +82,8 @@ def test_a_stack_keeps_its_axes(stack, tmp_path):
 def test_chosen_frames_are_a_stack_of_their_own(stack, tmp_path):
     path, data = stack
     result, _ = run(path, tmp_path / "out", frames=[1, 4])
-    np.testing.assert_array_equal(
-        tifffile.imread(result.labels), data.reshape(6, 16, 20)[[1, 4]] > 0
-    )
+    expected = (data.reshape(6, 16, 20)[[1, 4]] > 0) * np.array([1, 2])[:, None, None]
+    np.testing.assert_array_equal(tifffile.imread(result.labels), expected)
     assert [line[0] for line in result.table.read_text().splitlines()[1:]] == ["1", "4"]
     result, seen = run(path, tmp_path / "out", frames=[2])
     assert tifffile.imread(result.labels).shape == (16, 20)

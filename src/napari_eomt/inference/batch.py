@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 from napari_eomt.atomic import replacing_all
@@ -96,7 +95,7 @@ def iter_segment_file(
     chosen = range(source.n_frames) if frames is None else frames
     labels, table = result_paths(out, stem)
     n_segments = n_tiles = n_full_tiles = 0
-    sizes: list[float] = []
+    object_size: float | None = None
     notes = dict.fromkeys(source.notes)
     with (
         _clear(source, out),
@@ -111,7 +110,14 @@ def iter_segment_file(
         ) as writer,
     ):
         for done, index in enumerate(chosen):
-            steps = iter_predict(source.frame(index), segmenter, params, keep_bytes=0)
+            steps = iter_predict(
+                source.frame(index),
+                segmenter,
+                params,
+                keep_bytes=0,
+                # Measured in the first frame: all of a stack are seen at one zoom.
+                object_size=object_size,
+            )
             while True:
                 try:
                     progress = next(steps)
@@ -119,13 +125,13 @@ def iter_segment_file(
                     prediction = stop.value
                     break
                 yield progress if len(chosen) == 1 else Progress(done, len(chosen), "frame")
-            writer.add(index, prediction.segmentation)
+            # One numbering for the whole stack, as in the viewer.
+            writer.add(index, prediction.segmentation.shifted(n_segments))
             n_segments += len(prediction.segmentation.segments)
             n_tiles += prediction.n_tiles
             n_full_tiles += prediction.n_full_tiles
             notes.update(dict.fromkeys(prediction.notes))
-            if prediction.object_size is not None:
-                sizes.append(prediction.object_size)
+            object_size = prediction.object_size
     return ImageResult(
         image=source.path,
         labels=labels,
@@ -134,7 +140,7 @@ def iter_segment_file(
         n_segments=n_segments,
         n_tiles=n_tiles,
         n_full_tiles=n_full_tiles,
-        object_size=median(sizes) if sizes else None,
+        object_size=object_size,
         seconds=time.monotonic() - started,
         notes=tuple(notes),
     )

@@ -57,6 +57,7 @@ def iter_predict(
     params: PredictParams,
     *,
     keep_bytes: int = KEEP_BYTES,
+    object_size: float | None = None,
 ) -> Generator[Progress, None, Prediction]:
     """Segment an image, tile by tile; each step is progress and a place to stop.
 
@@ -68,6 +69,9 @@ def iter_predict(
     params : PredictParams
     keep_bytes : int
         Proposals that take more memory are not kept.
+    object_size : float, optional
+        What was measured in another frame of the same stack, in pixels: with "auto" it is taken
+        instead of measuring again.
 
     Returns
     -------
@@ -85,8 +89,11 @@ def iter_predict(
     rgb = to_rgb8(frame, params, card)
     shape = (rgb.shape[0], rgb.shape[1])
     forward = Forward(segmenter)
-    object_size = params.object_size if isinstance(params.object_size, float | int) else None
-    if params.object_size == "auto" and card.object_size and is_tiled(shape, card, params):
+    if params.object_size != "auto":
+        object_size = None if params.object_size == "as_is" else params.object_size
+    elif not (card.object_size and is_tiled(shape, card, params)):
+        object_size = None
+    elif object_size is None:
         object_size = yield from iter_measure(rgb, forward, params)
     plan = make_plan(shape, card, params, object_size)
     canvas = resize(rgb, plan.canvas)

@@ -64,8 +64,9 @@ class Stitcher:
     Segments of two tiles are the same thing when they have one label and overlap where both tiles
     look. Of those that are, one that no tile's edge cuts is taken as it is; if all are cut, their
     union. Each tile decides about things whose middle lies in its own middle, up to half of what
-    two tiles see: what it sees elsewhere only joins, or is dropped. Stuff of one label is one segment, and each tile decides about it in its own middle.
-    Memory grows with the area of the segments, not with the number of tiles.
+    two tiles see: what it sees elsewhere only joins, or is dropped. Stuff of one label is one
+    segment, and each tile decides about it in its own middle. Memory grows with the area of the
+    segments, not with the number of tiles.
 
     Parameters
     ----------

@@ -103,6 +103,12 @@ class Segmentation:
         """Return the segments by their ids."""
         return {segment.id: segment for segment in self.segments}
 
-    def with_source(self, source: str) -> Segmentation:
-        """Return the same segmentation with every segment's source set."""
-        return replace(self, segments=tuple(replace(s, source=source) for s in self.segments))
+    def shifted(self, by: int) -> Segmentation:
+        """Return the same segmentation with `by` added to every id."""
+        if by == 0:
+            return self
+        highest = max((segment.id for segment in self.segments), default=0) + by
+        wide = self.id_map.astype(np.uint16 if highest <= 65_535 else np.uint32)
+        # 0 stays void.
+        id_map = np.where(wide > 0, wide + wide.dtype.type(by), 0).astype(wide.dtype)
+        return Segmentation(id_map, tuple(replace(s, id=s.id + by) for s in self.segments))

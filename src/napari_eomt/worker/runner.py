@@ -123,10 +123,12 @@ class Runner:
 
     def _work(self, begin: Begin) -> None:
         segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
+        object_size: float | None = None
         for frame in self._frames(begin.job):
             started = time.perf_counter()
             if begin.kind is Kind.SEGMENT and segmenter is not None:
-                self._segment(begin, frame, segmenter, started)
+                # Measured in the job's first frame: all are seen at one zoom, in half the time.
+                object_size = self._segment(begin, frame, segmenter, started, object_size)
             elif begin.kind is Kind.DECIDE:
                 self._decide(begin, frame, started)
 
@@ -145,7 +147,14 @@ class Runner:
             elif isinstance(message, Cancel) and message.job == job:
                 raise _CancelledError
 
-    def _segment(self, begin: Begin, frame: Frame, segmenter: Segmenter, started: float) -> None:
+    def _segment(
+        self,
+        begin: Begin,
+        frame: Frame,
+        segmenter: Segmenter,
+        started: float,
+        object_size: float | None,
+    ) -> float | None:
         if frame.stored is None or begin.params is None:
             raise ValueError("A frame to segment comes with its pixels and parameters.")
         steps = iter_predict(
@@ -153,6 +162,7 @@ class Runner:
             segmenter,
             begin.params,
             keep_bytes=min(KEEP_BYTES, self.kept.max_bytes),
+            object_size=object_size,
         )
         last = 0.0
         while True:
@@ -179,6 +189,7 @@ class Runner:
             started,
             prediction.notes,
         )
+        return prediction.object_size
 
     def _decide(self, begin: Begin, frame: Frame, started: float) -> None:
         proposals = self.kept.get(begin.key, frame.frame)
