@@ -79,6 +79,16 @@ def test_painting_makes_edits_drawings_and_takes_away():
     assert document.id_maps[0, 3] == 10
 
 
+def test_an_id_drawn_on_in_another_frame_is_not_given_away():
+    document = Document((2,), (1, 3), [CELL])
+    document.propose(0, segmentation([[1, 0, 2]]))
+    document.id_maps[1, 0, 0] = 2
+    document.repainted(1, [2], 1)
+    document.propose(0, segmentation([[0, 1, 2]]))
+    assert document.id_maps[0].tolist() == [[0, 1, 3]]
+    assert document.segments(1)[2].status is Status.DRAWN
+
+
 def test_restore_takes_a_run_back():
     document = Document((2,), (1, 3), [CELL])
     document.propose(1, segmentation([[1, 0, 2]]))

@@ -114,7 +114,15 @@ class Document:
             raise ValueError(f"The proposal is {proposed.shape}; the image is {self.image_shape}.")
         current = self.segments(frame)
         locked = {i: segment for i, segment in current.items() if segment.is_locked}
-        free = sorted(set(current) - set(locked))
+        # A person may have drawn an id on in another frame: there it is the same thing.
+        elsewhere = {
+            i
+            for other, segments in self._segments.items()
+            if other != frame
+            for i, segment in segments.items()
+            if segment.is_locked
+        }
+        free = sorted(set(current) - set(locked) - elsewhere)
         id_map = self.id_map(frame)
         is_locked = np.isin(id_map, list(locked)) if locked else np.zeros((), np.bool_)
         n = int(proposed.id_map.max(initial=0)) + 1

@@ -9,6 +9,7 @@ import pandas as pd
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
 
+from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.colormaps import by_category, category_colors
 from napari_eomt.viewer.image_source import layer_array
 from napari_eomt.viewer.labels_sync import PaintTracker, Touched
@@ -103,6 +104,9 @@ class ResultLayer:
             rows, columns=["index", "category", "score", "status", "area", "frame"]
         )
         table["score"] = table["score"].astype(float).round(3)
+        # An id drawn in several frames has one row: that of the first frame where it is locked.
+        order = table["status"].eq(Status.PROPOSED.value).sort_values(kind="stable").index
+        table = table.loc[order].drop_duplicates("index").sort_values("index", ignore_index=True)
         if not document.frame_shape:
             table = table.drop(columns="frame")
         self.layer.features = table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -122,8 +122,6 @@ class ParamsForm(QWidget):
         ):
             self.contrast.addItem(text, value)
         self.low, self.high = QDoubleSpinBox(), QDoubleSpinBox()
-        for box in (self.low, self.high):
-            box.setDecimals(2)
         limits = QWidget()
         limits_row = QHBoxLayout(limits)
         limits_row.setContentsMargins(0, 0, 0, 0)
@@ -136,6 +134,8 @@ class ParamsForm(QWidget):
         _add_row(
             self.input_grid, "", limits, "Darkest and brightest, in % of the pixels or as values."
         )
+        item = self.input_grid.itemAtPosition(self.input_grid.rowCount() - 1, 0)
+        self._limits_label = cast("QLabel", item.widget() if item is not None else None)
         self.input.set_content_layout(self.input_grid)
 
         self.tiling = QComboBox()
@@ -244,12 +244,14 @@ class ParamsForm(QWidget):
         self, percentiles: tuple[float, float] | None, limits: tuple[float, float] | None
     ) -> None:
         mode = self.contrast.currentData()
-        self._limits.setVisible(mode in ("percentile", "limits"))
         in_percent = mode == "percentile"
+        self._limits_label.setText("From, to %" if in_percent else "From, to")
+        for part in (self._limits, self._limits_label):
+            part.setVisible(mode in ("percentile", "limits"))
         values = (percentiles or (0.1, 99.9)) if in_percent else (limits or (0.0, 255.0))
         for box, value in zip((self.low, self.high), values, strict=True):
             box.setRange(*((0, 100) if in_percent else (-1e9, 1e9)))
-            box.setSuffix(" %" if in_percent else "")
+            box.setDecimals(1 if in_percent else 2)
             box.setValue(value)
 
     def _on_changed(self, *_: object) -> None:

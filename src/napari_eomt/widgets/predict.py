@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtGui import QAction
+from qtpy.QtGui import QAction, QColor
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -211,8 +211,10 @@ class SegmentPage(QWidget):
 
     def show_accent(self, color: str) -> None:
         """Let the primary button stand out in a theme's colour."""
+        # Whichever of black and white has the more contrast on it.
+        text = "black" if QColor(color).lightnessF() > 0.6 else "white"
         self.segment.setStyleSheet(
-            f"QPushButton:enabled {{ background: {color}; color: white; }}"
+            f"QPushButton:enabled {{ background: {color}; color: {text}; }}"
             "QPushButton { font-weight: bold; padding: 6px; }"
         )
 
