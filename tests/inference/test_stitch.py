@@ -104,3 +104,25 @@ def test_best_member_speaks_for_the_object():
     stitcher.add(left, cut_out(truth, left, score_of=lambda i: 0.6))
     stitcher.add(right, cut_out(truth, right, score_of=lambda i: 0.8))
     assert stitcher.result().scores.tolist() == [0.8]
+
+
+def test_an_object_that_each_tile_leaves_to_the_other_stays():
+    """Both see it whole, a pixel apart, so that its middle is past the line for both."""
+    left, right = Tile(0, 0, 20, 60), Tile(0, 40, 20, 100)
+    seen_left, seen_right = np.zeros((2, 20, 100), np.uint16)
+    seen_left[5:15, 43:59] = 1  # its middle, 51, is the right tile's
+    seen_right[5:15, 41:57] = 1  # 49, the left one's
+    stitcher = Stitcher((20, 100), (left, right), frozenset())
+    stitcher.add(left, cut_out(seen_left, left))
+    stitcher.add(right, cut_out(seen_right, right))
+    assert len(stitcher.result().labels) == 1
+
+
+def test_what_only_a_tile_that_does_not_decide_there_sees_is_dropped():
+    left, right = Tile(0, 0, 20, 60), Tile(0, 40, 20, 100)
+    seen_left = np.zeros((20, 100), np.uint16)
+    seen_left[5:15, 52:58] = 1
+    stitcher = Stitcher((20, 100), (left, right), frozenset())
+    stitcher.add(left, cut_out(seen_left, left))
+    stitcher.add(right, cut_out(np.zeros_like(seen_left), right))
+    assert len(stitcher.result().labels) == 0

@@ -64,9 +64,9 @@ class Stitcher:
     Segments of two tiles are the same thing when they have one label and overlap where both tiles
     look. Of those that are, one that no tile's edge cuts is taken as it is; if all are cut, their
     union. Each tile decides about things whose middle lies in its own middle, up to half of what
-    two tiles see: what it sees elsewhere only joins, or is dropped. Stuff of one label is one
-    segment, and each tile decides about it in its own middle. Memory grows with the area of the
-    segments, not with the number of tiles.
+    two tiles see: what it alone sees elsewhere is dropped. Stuff of one label is one segment, and
+    each tile decides about it in its own middle. Memory grows with the area of the segments, not
+    with the number of tiles.
 
     Parameters
     ----------
@@ -126,8 +126,9 @@ class Stitcher:
 
     def result(self) -> QuerySegments:
         """Return the merged segments of all tiles."""
-        # A tile that sees a thing further from its edge knows better whether it is one.
-        groups = [group for group in self._groups() if any(piece.is_home for piece in group)]
+        # A tile that sees a thing further from its edge knows better whether it is one. What two
+        # tiles see, each may leave to the other: their middles of it differ by a pixel or so.
+        groups = [group for group in self._groups() if len(group) > 1 or group[0].is_home]
         objects = [self._merge(group) for group in groups]
         # The best is painted last, so that it wins where two remain on one pixel.
         objects.sort(key=lambda piece: piece.score)
