@@ -10,6 +10,8 @@ from napari_eomt.models.load import load_segmenter
 from napari_eomt.settings import load_settings
 from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.widgets.dock import EomtDock
+from napari_eomt.worker.client import WorkerClient
+from napari_eomt.worker.messages import WorkerState
 
 WAIT_MS = 60_000
 
@@ -19,9 +21,18 @@ def viewer(make_napari_viewer):
     return make_napari_viewer()
 
 
+@pytest.fixture(scope="module")
+def client():
+    """One worker for all tests: a new one takes seconds to load torch."""
+    client = WorkerClient()
+    client.start()
+    yield client
+    client.close()
+
+
 @pytest.fixture
-def dock(viewer, qtbot):
-    dock = EomtDock(viewer)
+def dock(viewer, qtbot, client):
+    dock = EomtDock(viewer, client=client)
     qtbot.addWidget(dock, before_close_func=lambda dock: dock.shutdown())
     return dock
 
@@ -45,7 +56,7 @@ def labels_layers(viewer):
 
 
 def wait_warm(qtbot, dock):
-    qtbot.waitUntil(lambda: "ready" in dock.model.status.text(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dock.jobs.client.state is WorkerState.WARM, timeout=WAIT_MS)
 
 
 def test_segment_makes_a_bound_labels_layer(viewer, dock, qtbot, nuclei):
@@ -208,6 +219,37 @@ def test_deleting_the_layer_while_it_fills_up(viewer, dock, qtbot, nuclei):
     assert labels_layers(viewer) == []
 
 
+def test_five_channels_with_nan_are_no_obstacle(viewer, dock, qtbot, nuclei):
+    channels = np.stack([nuclei.astype(np.float32)] * 5)
+    channels[:, :3, :3] = np.nan
+    channels[2, 50, 50] = np.inf
+    viewer.add_image(channels, contrast_limits=(0, 255))
+    axes = dock.page.axes
+    axes._axes[0].setCurrentIndex(axes._axes[0].findData("channel"))
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    assert layer.data.shape == nuclei.shape
+    assert layer.data.any()
+
+
+def test_rgb_stacks_are_frames_and_no_channels_are_asked(viewer, dock, qtbot, nuclei):
+    stack = np.stack([np.stack([nuclei] * 3, -1)] * 2)
+    viewer.add_image(stack, rgb=True)
+    assert dock.page.axes.channels is None
+    assert dock.page.all.text() == "All 2"
+    run(qtbot, dock)
+    (layer,) = labels_layers(viewer)
+    assert layer.data.shape == stack.shape[:3]
+
+
+def test_a_blank_image_has_no_objects_and_a_hint(viewer, dock, qtbot):
+    """(napari itself refuses arrays without pixels.)"""
+    viewer.add_image(np.zeros((40, 40), np.uint8))
+    run(qtbot, dock)
+    assert "0 objects" in dock.bar.text.text()
+    assert "lower score" in dock.bar.text.text()
+
+
 def test_an_image_that_cannot_be_used_is_one_line(viewer, dock, qtbot):
     viewer.add_image(np.full((20, 20), np.nan), contrast_limits=(0, 1))
     with qtbot.waitSignal(dock.jobs.failed, timeout=WAIT_MS):
@@ -219,7 +261,7 @@ def test_an_image_that_cannot_be_used_is_one_line(viewer, dock, qtbot):
     assert dock.bar.text.isHidden()
 
 
-def test_settings_are_remembered(viewer, dock, qtbot):
+def test_settings_are_remembered(viewer, dock, qtbot, client):
     dock.page.form.score.setValue(0.7)
     dock.page.form.min_area.setValue(25)
     dock.device.setCurrentIndex(dock.device.findData("cpu"))
@@ -227,7 +269,7 @@ def test_settings_are_remembered(viewer, dock, qtbot):
     settings = load_settings()
     assert settings.device == "cpu"
     assert settings.predict["score_threshold"] == 0.7
-    again = EomtDock(viewer)
+    again = EomtDock(viewer, client=client)
     qtbot.addWidget(again, before_close_func=lambda dock: dock.shutdown())
     assert again.page.params().score_threshold == 0.7
     assert again.page.params().min_area == 25

@@ -26,13 +26,14 @@ from napari_eomt.widgets.jobs import JobBar, Jobs
 from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.predict import SegmentPage
 from napari_eomt.worker.client import WorkerClient
+from napari_eomt.worker.messages import StateChanged
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtGui import QCloseEvent
 
     from napari_eomt.models.card import ModelCard
-    from napari_eomt.worker.messages import ModelRef, StateChanged
+    from napari_eomt.worker.messages import ModelRef
 
 MIN_WIDTH = 300
 SAVE_MS = 500
@@ -52,13 +53,23 @@ class EomtDock(QWidget):
     ----------
     napari_viewer : ViewerModel
         napari injects it by this name.
+    client : WorkerClient, optional
+        Of a worker that outlives the dock; by default the dock has its own.
     """
 
-    def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        napari_viewer: ViewerModel,
+        parent: QWidget | None = None,
+        client: WorkerClient | None = None,
+    ) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
         self._settings = load_settings()
-        self.jobs = Jobs(WorkerClient(proposals_bytes=self._settings.proposals_bytes), self)
+        self._owns_client = client is None
+        if client is None:
+            client = WorkerClient(proposals_bytes=self._settings.proposals_bytes)
+        self.jobs = Jobs(client, self)
         self.results = Results(napari_viewer)
         self.bar = JobBar()
         self.image = ImagePicker(napari_viewer)
@@ -98,7 +109,8 @@ class EomtDock(QWidget):
         napari_viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         self._bind_keys()
-        self.jobs.client.start()
+        client.start()
+        self.model.show_state(StateChanged(client.state, "The model process."))
         self._on_model()
         self._on_image()
 
@@ -111,7 +123,7 @@ class EomtDock(QWidget):
         self.page.close_events()
         self.image.close_events()
         self.results.close()
-        self.jobs.close()
+        self.jobs.close(end_worker=self._owns_client)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End the worker with the dock."""

@@ -62,10 +62,11 @@ class Jobs(QObject):
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
 
-    def close(self) -> None:
-        """End the worker."""
+    def close(self, *, end_worker: bool = True) -> None:
+        """Fetch no more events, and end the worker."""
         self._timer.stop()
-        self.client.close()
+        if end_worker:
+            self.client.close()
 
     def _on_timer(self) -> None:
         if not self._waiting:
