@@ -171,8 +171,13 @@ class Decider:
         return Segmentation(found.id_map, tuple(segments))
 
     def _semantic(self) -> Segmentation:
+        # When memory ran out midway, the last views come from another device than the first.
+        device = self._views[-1].class_logits.device
         labels = semantic_map(
-            [SemanticView(v.tile, v.class_logits, v.mask_logits) for v in self._views],
+            [
+                SemanticView(v.tile, v.class_logits.to(device), v.mask_logits.to(device))
+                for v in self._views
+            ],
             canvas_shape=self._plan.canvas,
             input_size=self._card.input_size,
             shape=self._plan.shape,
