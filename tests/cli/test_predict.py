@@ -234,6 +234,8 @@ def test_ctrl_c_keeps_what_is_finished_and_nothing_else(sent, code, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that put the tests into the background has them ignore Ctrl-C; children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 90
     while not (out / "a.csv").exists() or not list(out.glob(".writing*")):
