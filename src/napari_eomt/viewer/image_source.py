@@ -83,9 +83,9 @@ def guess_roles(layer: Image) -> AxisRoles:
     shape = tuple(int(n) for n in data.shape)
     if layer.rgb:
         return guess_axes(shape, rgb=True)
-    names = [str(name) for name in getattr(layer, "axis_labels", ())]
-    # napari numbers unnamed axes ("axis -3"); only real names say anything.
-    known = len(names) == len(shape) and all(len(name) == 1 for name in names)
+    names = [str(name).strip().lower() for name in getattr(layer, "axis_labels", ())]
+    # Where y and x are not among the names (napari numbers unnamed axes), none says anything.
+    known = len(names) == len(set(names)) == len(shape) and {"y", "x"} <= set(names)
     # A grey layer shows its last two axes, whatever their lengths.
     y, x = len(shape) - 2, len(shape) - 1
     if len(shape) < 2:
@@ -121,8 +121,8 @@ def axis_names(layer: Image) -> list[str]:
     """Return what people call the axes of a layer's array, less an RGB axis."""
     n = int(layer_array(layer).ndim) - int(layer.rgb)
     labels = [str(name) for name in layer.axis_labels]
+    # napari numbers axes without a name from the last one backwards: "-3", earlier "axis -3".
     return [
-        # napari numbers axes without a name from the last one backwards.
-        str(i) if i >= len(labels) or labels[i].startswith("axis -") else labels[i]
+        str(i) if i >= len(labels) or labels[i] in (f"{i - n}", f"axis {i - n}") else labels[i]
         for i in range(n)
     ]
