@@ -20,7 +20,7 @@ class PaintTracker:
     """Tells which ids a stroke, a fill, a polygon, an undo or a redo has touched, and where.
 
     napari tells of painting by the event `paint`, but of undo and redo only that the layer is to
-    be redrawn; which of them it was is read from the length of its redo history.
+    be redrawn; which of them it was is read from the lengths of its histories.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class PaintTracker:
     def __init__(self, layer: Labels, callback: Callable[[list[Touched]], None]) -> None:
         self._layer = layer
         self._callback = callback
-        self._n_redo = len(layer._redo_history)
+        self._n_steps = self._lengths()
         self._unwritten: list[Touched] = []
         layer.events.paint.connect(self._on_paint)
         layer.events.set_data.connect(self._on_redrawn)
@@ -46,12 +46,23 @@ class PaintTracker:
         self._layer.events.labels_update.disconnect(self._on_written)
 
     def forget_history(self) -> None:
-        """Drop napari's undo steps: they hold pixels that are no longer what they were."""
-        self._layer._reset_history()
-        self._n_redo = len(self._layer._redo_history)
+        """Drop napari's undo steps: they hold pixels that are no longer what they were.
+
+        A stroke that is under way goes on, as another one.
+        """
+        layer = self._layer
+        is_stroke, staged = layer._block_history, list(_touched(layer._staged_history))
+        layer._reset_history()
+        layer._block_history = is_stroke
+        self._n_steps = self._lengths()
+        if staged:
+            self._callback(staged)
+
+    def _lengths(self) -> tuple[int, int]:
+        return len(self._layer._undo_history), len(self._layer._redo_history)
 
     def _on_paint(self, event: Any) -> None:
-        self._n_redo = len(self._layer._redo_history)
+        self._n_steps = self._lengths()
         self._unwritten += _touched(event.value)
         # A stroke of the mouse is told when it is over, a single edit before its pixels are there.
         if _is_written(self._layer.data, event.value[-1]):
@@ -64,13 +75,16 @@ class PaintTracker:
 
     def _on_redrawn(self, event: Any = None) -> None:
         self._on_written()
-        undone, redone = self._layer._redo_history, self._layer._undo_history
-        now, before = len(undone), self._n_redo
-        self._n_redo = now
-        if now > before:
-            items = [undone[k] for k in range(before, now)]
-        else:
-            items = [redone[k] for k in range(len(redone) - (before - now), len(redone))]
+        undo, redo = self._layer._undo_history, self._layer._redo_history
+        n_undo, n_redo = self._n_steps
+        self._n_steps = self._lengths()
+        # A step undone or redone has moved from one history to the other. Where only one has
+        # changed, a stroke has begun after an undo, or napari has dropped its steps.
+        n = len(redo) - n_redo
+        if n == 0 or len(undo) != n_undo - n:
+            return
+        source = redo if n > 0 else undo
+        items = [source[k] for k in range(len(source) - abs(n), len(source))]
         touched = [place for item in items for place in _touched(item)]
         if touched:
             self._callback(touched)

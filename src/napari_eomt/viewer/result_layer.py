@@ -65,7 +65,12 @@ class ResultLayer:
     @property
     def is_intact(self) -> bool:
         """Whether the layer still shows the document, not data that something else put there."""
-        return np.shares_memory(self.layer.data, self.document.id_maps)
+        data = self.layer.data
+        # The same pixels in the same order: a part of them, or their transpose, is other data.
+        return (
+            isinstance(data, np.ndarray)
+            and data.__array_interface__ == self._shown().__array_interface__
+        )
 
     def show(self, frames: Iterable[int]) -> None:
         """Redraw after the document's id maps of these frames have changed."""
@@ -73,23 +78,23 @@ class ResultLayer:
             # The ids have outgrown their dtype.
             self.layer.data = self._shown()
         self._tracker.forget_history()
-        shown = self.frame_of(self.layer._data_slice.point)
+        shown = self._frame_shown()
         if shown is None or shown in set(frames):
             self.layer.refresh(extent=False)
 
-    def frame_of(self, where: Any) -> int | None:
-        """Return the frame that an index into the layer's data lies in, if it is one."""
-        axes = [a for a in range(self.layer.ndim - 2) if a != self._layer_channel_axis]
-        if not axes:
-            return 0
-        steps = []
-        for axis in axes:
-            at = where[axis]
-            at = np.unique(np.asarray(at)) if not isinstance(at, slice) else np.asarray([at.start])
-            if len(at) != 1 or not np.isfinite(float(at[0])):
-                return None
-            steps.append(int(np.clip(round(float(at[0])), 0, self.layer.data.shape[axis] - 1)))
-        return int(np.ravel_multi_index(steps, self.document.frame_shape))
+    def _frame_shown(self) -> int | None:
+        """Return the frame that the sliders show; None where they show more than one."""
+        shape = self.document.frame_shape
+        steps = [float(self.layer._data_slice.point[axis]) for axis in self._frame_axes]
+        if not np.isfinite(steps).all():
+            return None
+        at = np.clip(np.round(steps), 0, np.array(shape) - 1).astype(int)
+        return int(np.ravel_multi_index(tuple(at), shape)) if shape else 0
+
+    def _frames_at(self, where: tuple[Any, ...]) -> list[int]:
+        """Return the frames that an index into the layer's data touches."""
+        frames = np.arange(self.document.n_frames).reshape(self.document.frame_shape)
+        return [int(i) for i in np.unique(frames[tuple(where[axis] for axis in self._frame_axes)])]
 
     def update_features(self) -> None:
         """Bring the table of objects, and their colours, up to date."""
@@ -129,10 +134,11 @@ class ResultLayer:
             self.layer.colormap = label_colormap(49, 0.5, background_value=0)
 
     def _on_painted(self, touched: list[Touched]) -> None:
+        if not self.is_intact:
+            return
         ids_in: dict[int, set[int]] = {}
         for where, ids in touched:
-            frame = self.frame_of(where)
-            if frame is not None:
+            for frame in self._frames_at(where):
                 ids_in.setdefault(frame, set()).update(ids)
         category_id = next(iter(self.document.categories))
         changed = [
@@ -141,6 +147,11 @@ class ResultLayer:
         ]
         if any(changed):
             self.update_features()
+
+    @property
+    def _frame_axes(self) -> list[int]:
+        """The axes of the layer that are stepped through."""
+        return [axis for axis in range(self._layer_ndim - 2) if axis != self._layer_channel_axis]
 
     @property
     def _layer_channel_axis(self) -> int | None:
