@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -34,6 +35,12 @@ def category_colors(categories: Iterable[Category]) -> dict[int, Rgb]:
     """Return a colour for each category id, by the categories' order."""
     colors = palette()
     return {c.id: colors[k % len(colors)] for k, c in enumerate(categories)}
+
+
+def shows_ids_to(max_id: int) -> bool:
+    """Whether napari can show ids up to this one in colours that are given one by one."""
+    # Without numba it looks colours up in an array, and refuses one that is longer.
+    return max_id <= 2**16 or find_spec("numba") is not None
 
 
 def by_category(segments: Iterable[Segment], colors: Mapping[int, Rgb]) -> DirectLabelColormap:

@@ -9,7 +9,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
 
 from napari_eomt.structures.segments import Status
-from napari_eomt.viewer.colormaps import by_category, category_colors
+from napari_eomt.viewer.colormaps import by_category, category_colors, shows_ids_to
 from napari_eomt.viewer.image_source import layer_array
 from napari_eomt.viewer.labels_sync import PaintTracker, Touched
 
@@ -126,8 +126,8 @@ class ResultLayer:
         self._color()
 
     def _color(self) -> None:
-        if self._by_category:
-            segments = [segment for _, segment in self.document.iter_segments()]
+        segments = [segment for _, segment in self.document.iter_segments()]
+        if self._by_category and shows_ids_to(max((s.id for s in segments), default=0)):
             colors = category_colors(self.document.categories.values())
             self.layer.colormap = by_category(segments, colors)
         else:
