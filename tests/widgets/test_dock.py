@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -295,3 +297,41 @@ def test_form_and_params_agree(dock):
     )
     dock.page.form._fill(params)
     assert dock.page.form.params() == params
+
+
+@pytest.mark.parametrize("how", ["dock", "viewer"])
+def test_the_worker_ends_with_the_dock(make_napari_viewer, qtbot, how):
+    viewer = make_napari_viewer()
+    frame, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
+    client = dock.jobs.client
+    qtbot.waitUntil(lambda: client.pid is not None, timeout=WAIT_MS)
+    if how == "dock":
+        frame.destroyOnClose()
+        assert "W" not in {str(key) for key in viewer.keymap}
+    else:
+        viewer.close()
+    qtbot.waitUntil(lambda: client.state is WorkerState.CLOSED, timeout=WAIT_MS)
+    assert client.pid is None
+
+
+def test_w_segments(viewer, dock, qtbot, nuclei):
+    viewer.add_image(nuclei)
+    (key,) = [key for key in viewer.keymap if str(key) == "W"]
+    run(qtbot, dock, lambda: viewer.keymap[key](viewer))
+    assert labels_layers(viewer)
+
+
+def test_a_killed_worker_is_said_and_the_next_run_works(viewer, dock, qtbot, nuclei):
+    viewer.add_image(np.stack([nuclei] * 30))
+    viewer.dims.set_point(0, 0)
+    wait_warm(qtbot, dock)
+    with qtbot.waitSignal(dock.jobs.failed, timeout=WAIT_MS):
+        with qtbot.waitSignal(dock.jobs.frame_done, timeout=WAIT_MS):
+            dock.page.all_frames.trigger()
+        os.kill(dock.jobs.client.pid, 9)
+    assert "stopped" in dock.bar.text.text()
+    (layer,) = labels_layers(viewer)
+    done = layer.data.copy()
+    assert done.any()
+    run(qtbot, dock)
+    np.testing.assert_array_equal(layer.data[1:], done[1:])

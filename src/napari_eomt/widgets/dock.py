@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from pydantic import ValidationError
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 300
 SAVE_MS = 500
+SEGMENT_KEY = "W"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = {
     "auto": "auto",
@@ -57,6 +58,8 @@ class EomtDock(QWidget):
         Of a worker that outlives the dock; by default the dock has its own.
     """
 
+    _is_docked = False  # Qt sends events before __init__ is through
+
     def __init__(
         self,
         napari_viewer: ViewerModel,
@@ -67,6 +70,7 @@ class EomtDock(QWidget):
         self._viewer = napari_viewer
         self._settings = load_settings()
         self._owns_client = client is None
+        self._has_left = False
         if client is None:
             client = WorkerClient(proposals_bytes=self._settings.proposals_bytes)
         self.jobs = Jobs(client, self)
@@ -109,6 +113,10 @@ class EomtDock(QWidget):
         napari_viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         self._bind_keys()
+        # The window is destroyed without a close event for what is inside. By then Qt's side of
+        # this object is gone, so what is left to do must not need it; a bound method of this
+        # object would no longer be called.
+        self.destroyed.connect(lambda: self._leave())
         client.start()
         self.model.show_state(StateChanged(client.state, "The model process."))
         self._on_model()
@@ -116,14 +124,35 @@ class EomtDock(QWidget):
 
     def shutdown(self) -> None:
         """End the worker, and let go of the viewer; the layers stay."""
+        if self._has_left:
+            return
         if self._save_timer.isActive():
             self._save_timer.stop()
             self._save()
+        self.jobs.stop_polling()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let go of the viewer and end the worker, without a touch of Qt."""
+        if self._has_left:
+            return
+        self._has_left = True
         self._viewer.events.theme.disconnect(self._on_theme)
+        self._viewer.bind_key(SEGMENT_KEY, None)
         self.page.close_events()
         self.image.close_events()
         self.results.close()
-        self.jobs.close(end_worker=self._owns_client)
+        if self._owns_client:
+            self.jobs.client.close()
+
+    def event(self, event: QEvent | None) -> bool:
+        """End the worker when napari takes the widget out of its dock, which is how it closes."""
+        handled = bool(super().event(event))
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None and self._is_docked:
+                self.shutdown()
+            self._is_docked = self.parent() is not None
+        return handled
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End the worker with the dock."""
@@ -186,7 +215,7 @@ class EomtDock(QWidget):
         self._viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
 
     def _bind_keys(self) -> None:
-        self._viewer.bind_key("w", self._on_key, overwrite=True)
+        self._viewer.bind_key(SEGMENT_KEY, self._on_key, overwrite=True)
 
     def _on_key(self, viewer: Any) -> None:
         self.page.run_frame()

@@ -62,11 +62,9 @@ class Jobs(QObject):
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
 
-    def close(self, *, end_worker: bool = True) -> None:
-        """Fetch no more events, and end the worker."""
+    def stop_polling(self) -> None:
+        """Fetch no more events."""
         self._timer.stop()
-        if end_worker:
-            self.client.close()
 
     def _on_timer(self) -> None:
         if not self._waiting:
