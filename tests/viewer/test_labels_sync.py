@@ -254,13 +254,17 @@ def test_another_frame_may_come_in_while_a_stroke_is_drawn():
     id_map = np.zeros((H, W), np.uint16)
     id_map[:3, :3] = 1
     with bench.layer.block_history():
-        bench.layer._draw(9, bench.at(20, 5), bench.at(20, 10))
+        bench.layer._draw(9, bench.at(6, 25), bench.at(18, 25))  # over the second object
         bench.propose(0, Segmentation(id_map, (Segment(1, 5, 0.5, area=9),)))
-        bench.layer._draw(9, bench.at(20, 10), bench.at(20, 15))
-        bench.layer._draw(9, bench.at(20, 15), bench.at(6, 15))
+        bench.layer._draw(9, bench.at(20, 20), bench.at(20, 15))
+        bench.layer._draw(9, bench.at(20, 15), bench.at(20, 5))
     bench.check()
+    assert bench.status(2) is Status.EDITED
     assert bench.status(9) is Status.DRAWN
+    # What came after the other frame is one step.
     bench.layer.undo()
+    assert not bench.layer.data[bench.frame, 20].any()
+    assert bench.layer.data[bench.frame, 10, 25] == 9
     bench.check()
     bench.layer.redo()
     bench.check()
