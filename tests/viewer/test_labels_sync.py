@@ -263,7 +263,7 @@ def test_another_frame_may_come_in_while_a_stroke_is_drawn():
     assert bench.status(9) is Status.DRAWN
     # What came after the other frame is one step.
     bench.layer.undo()
-    assert not bench.layer.data[bench.frame, 20].any()
+    assert not bench.layer.data[bench.frame, 20, :20].any()
     assert bench.layer.data[bench.frame, 10, 25] == 9
     bench.check()
     bench.layer.redo()
