@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     predict: dict[str, Any] = Field(
         default_factory=dict, description="The prediction's parameters as last used."
     )
+    outlines: bool = Field(False, description="Show objects as outlines instead of filled.")
+    by_category: bool = Field(False, description="Colour objects by their category.")
+    open_folds: tuple[str, ...] = Field((), description="Parts of the dock that are unfolded.")
 
     @classmethod
     def settings_customise_sources(

@@ -140,6 +140,8 @@ def test_sliders_decide_without_a_run(viewer, dock, qtbot, nuclei):
     expected = predict(nuclei, segmenter, score_threshold=0.9)
     assert len(layer.features) == len(expected.segments)
     np.testing.assert_array_equal(layer.data > 0, expected.id_map > 0)
+    run(qtbot, dock, lambda: dock.page.form.score.setValue(0.5))
+    np.testing.assert_array_equal(layer.data > 0, predict(nuclei, segmenter).id_map > 0)
 
 
 def test_stack_frame_by_frame_with_ids_of_its_own(viewer, dock, qtbot, nuclei):
@@ -267,6 +269,8 @@ def test_settings_are_remembered(viewer, dock, qtbot, client):
     dock.page.form.score.setValue(0.7)
     dock.page.form.min_area.setValue(25)
     dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    dock.page.outlines.setChecked(True)
+    dock.page.form.input.set_open(True)
     dock.shutdown()
     settings = load_settings()
     assert settings.device == "cpu"
@@ -276,6 +280,25 @@ def test_settings_are_remembered(viewer, dock, qtbot, client):
     assert again.page.params().score_threshold == 0.7
     assert again.page.params().min_area == 25
     assert again.device.currentData() == "cpu"
+    assert again.page.outlines.isChecked()
+    assert again.page.form.input.is_open
+    assert not again.page.form.advanced.is_open
+
+
+def test_a_slider_moved_during_a_run_counts(viewer, dock, qtbot, nuclei):
+    viewer.add_image(nuclei)
+    decided = []
+    dock.jobs.finished.connect(lambda event: decided.append(event.n_frames))
+
+    def start():
+        dock.page.segment.click()
+        dock.page.form.score.setValue(0.9)
+
+    run(qtbot, dock, start)
+    qtbot.waitUntil(lambda: decided.count(1) == 2, timeout=WAIT_MS)
+    (layer,) = labels_layers(viewer)
+    expected = predict(nuclei, load_segmenter("nuclei-nano", "cpu"), score_threshold=0.9)
+    assert len(layer.features) == len(expected.segments)
 
 
 def test_a_folder_that_is_no_model_is_refused(dock, qtbot, tmp_path):

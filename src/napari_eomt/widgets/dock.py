@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from napari_eomt.models.card import ModelCard
+    from napari_eomt.widgets.fold import Fold
     from napari_eomt.worker.messages import ModelRef
 
 MIN_WIDTH = 300
@@ -108,8 +109,8 @@ class EomtDock(QWidget):
         self.page.sample_requested.connect(self._on_sample)
         for combo in (self.device, self.dtype):
             combo.currentIndexChanged.connect(self._on_model)
-        self.page.form.input.toggled.connect(self._save_timer.start)
-        self.page.form.advanced.toggled.connect(self._save_timer.start)
+        for fold in self._folds().values():
+            fold.toggled.connect(self._save_timer.start)
         napari_viewer.events.theme.connect(self._on_theme)
         self._on_theme()
         self._bind_keys()
@@ -190,6 +191,13 @@ class EomtDock(QWidget):
     def _restore(self) -> None:
         self.device.setCurrentIndex(max(0, self.device.findData(self._settings.device)))
         self.dtype.setCurrentIndex(max(0, self.dtype.findData(self._settings.dtype)))
+        self.page.outlines.setChecked(self._settings.outlines)
+        self.page.by_category.setChecked(self._settings.by_category)
+        for name, fold in self._folds().items():
+            fold.set_open(name in self._settings.open_folds)
+
+    def _folds(self) -> dict[str, Fold]:
+        return {"input": self.page.form.input, "advanced": self.page.form.advanced}
 
     def _model(self) -> tuple[ModelCard, ModelRef]:
         ref = self.model.ref(str(self.device.currentData()), str(self.dtype.currentData()))
@@ -232,6 +240,9 @@ class EomtDock(QWidget):
                 "device": str(self.device.currentData()),
                 "dtype": str(self.dtype.currentData()),
                 "predict": predict,
+                "outlines": self.page.outlines.isChecked(),
+                "by_category": self.page.by_category.isChecked(),
+                "open_folds": tuple(n for n, fold in self._folds().items() if fold.is_open),
             }
         )
         save_settings(self._settings)

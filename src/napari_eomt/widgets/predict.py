@@ -299,11 +299,16 @@ class SegmentPage(QWidget):
             {frame for frame, _ in result.document.iter_segments()} | {here},
             key=lambda frame: (frame != here, frame),
         )
-        job = self._jobs.client.decide(result.key, frames, self.params())
+        self._last_params = self.params()
+        job = self._jobs.client.decide(result.key, frames, self._last_params)
         self._runs[job] = _Run(len(frames), is_decision=True, card=self._model()[0])
 
     def _on_params(self) -> None:
         self.settings_changed.emit()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Decide anew if nothing but decisions has changed since the last run or decision."""
         try:
             params = self.params()
         except ValidationError as error:
@@ -324,6 +329,7 @@ class SegmentPage(QWidget):
         self._show_frames()
 
     def _on_look(self) -> None:
+        self.settings_changed.emit()
         if self._layer is not None and self.axes.roles is not None:
             result = self._results.find(self._layer, self.axes.roles)
             if result is not None:
@@ -409,6 +415,8 @@ class SegmentPage(QWidget):
             "Undo" if run.before else "",
             lambda: self.undo_run(run.key, run),
         )
+        # A slider that was moved meanwhile.
+        self._follow()
 
     def _on_cancelled(self, event: Cancelled) -> None:
         run = self._runs.pop(event.job, None)
