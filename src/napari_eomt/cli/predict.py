@@ -20,7 +20,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Images, stacks, OME-Zarr, folders of these, or quoted patterns such as "
             "'data/*.tif'.",
         ),
