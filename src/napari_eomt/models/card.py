@@ -12,17 +12,34 @@ from napari_eomt.errors import ModelError
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Task
 
-ARCHITECTURES: dict[str, str] = {
+Architecture: TypeAlias = Literal["eomt", "eomt_dinov3", "videomt"]
+"""What transformers calls `model_type`."""
+
+ARCHITECTURES: dict[Architecture, str] = {
     "eomt": "EoMT (DINOv2)",
     "eomt_dinov3": "EoMT-DINOv3",
+    "videomt": "VidEoMT (DINOv2)",
 }
-"""The `model_type` of each architecture that can be loaded, and its name."""
+"""Each architecture that can be loaded, and its name."""
 
 DTypeName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 """Precision to compute in; auto is bf16 (else fp16) on CUDA and fp32 elsewhere."""
 
 SIDECAR = "napari_eomt.json"
 """Optional file in a model's folder: what transformers' files have no place for."""
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+
+
+class Thresholds(BaseModel):
+    """Thresholds that a model's maker recommends to start with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
+    mask_threshold: float | None = Field(default=None, gt=0, lt=1)
+    overlap_threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 class Sidecar(BaseModel):
@@ -47,19 +64,22 @@ class Sidecar(BaseModel):
         default=None, description="Contrast stretch that the model was trained with."
     )
     tile_overlap: int | None = Field(default=None, ge=0, description="In px of the input.")
+    thresholds: Thresholds = Field(default=Thresholds(), description="To start with.")
 
 
 class ModelCard(BaseModel):
     """What a model is.
 
-    Sizes are in pixels; `n_parameters` is counted from the weights' header.
+    Sizes are in pixels; `n_parameters` and `n_bytes` are counted from the weights' header. `folder`
+    is None for a model that is known but not on this machine. `width` and `depth` are of the
+    transformer: features a token, and blocks; 0 where unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    folder: Path
-    architecture: Literal["eomt", "eomt_dinov3"]
+    folder: Path | None
+    architecture: Architecture
     title: str
     description: str
     licence: str
@@ -75,6 +95,14 @@ class ModelCard(BaseModel):
     tile_overlap: int
     n_parameters: int
     n_bytes: int
+    width: int = 0
+    depth: int = 0
+    thresholds: Thresholds = Thresholds()
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the model follows objects from frame to frame."""
+        return self.architecture == "videomt"
 
 
 def read_card(folder: Path, name: str | None = None) -> ModelCard:
@@ -105,12 +133,7 @@ def read_card(folder: Path, name: str | None = None) -> ModelCard:
             f"{folder.name}: config.json says model_type {architecture!r}, expected one of "
             f"{sorted(ARCHITECTURES)}. Choose the folder of an EoMT model."
         )
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise ModelError(
-            f"{folder.name}: model.safetensors is missing. Save the model with "
-            "save_pretrained(), which writes it."
-        )
+    weights = weight_files(folder)
     try:
         sidecar_file = folder / SIDECAR
         sidecar = Sidecar(**_read_json(sidecar_file)) if sidecar_file.is_file() else Sidecar()
@@ -150,8 +173,11 @@ def read_card(folder: Path, name: str | None = None) -> ModelCard:
             object_size=sidecar.object_size,
             percentiles=sidecar.percentiles,
             tile_overlap=_or(sidecar.tile_overlap, int(image_size) // 4),
-            n_parameters=_count_parameters(weights),
-            n_bytes=weights.stat().st_size,
+            n_parameters=sum(map(_count_parameters, weights)),
+            n_bytes=sum(file.stat().st_size for file in weights),
+            width=config.get("hidden_size", 0),
+            depth=config.get("num_hidden_layers", 0),
+            thresholds=sidecar.thresholds,
         )
     except (ValidationError, TypeError, ValueError, AttributeError) as error:
         first = str(error).strip().replace("\n", " ")
@@ -159,6 +185,37 @@ def read_card(folder: Path, name: str | None = None) -> ModelCard:
             f"{folder.name}: its configuration does not describe a model ({first}). "
             "Save the model again with save_pretrained()."
         ) from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model's folder: one, or the shards of an index.
+
+    Raises
+    ------
+    ModelError
+        If there are none, or a shard is missing or would lie outside of the folder.
+    """
+    weights, index = folder / WEIGHTS, folder / WEIGHTS_INDEX
+    if weights.is_file():
+        return [weights]
+    if not index.is_file():
+        raise ModelError(
+            f"{folder.name}: {WEIGHTS} is missing. Save the model with save_pretrained(), which "
+            "writes it."
+        )
+    shards = _read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ModelError(
+            f"{folder.name}: {WEIGHTS_INDEX} has no weight_map. Copy or download it again."
+        )
+    names = sorted({str(name) for name in shards.values()})
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ModelError(
+                f"{folder.name}: {WEIGHTS_INDEX} names the file {name!r}, which is not in the "
+                "folder. Copy or download the whole folder again."
+            )
+    return [folder / name for name in names]
 
 
 def _or(value: int | None, default: int) -> int:
@@ -206,7 +263,7 @@ def _count_parameters(weights: Path) -> int:
             )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"{weights.parent.name}: model.safetensors is damaged ({error}). "
+            f"{weights.parent.name}: {weights.name} is damaged ({error}). "
             "Copy or download it again."
         ) from error
     total = 0
