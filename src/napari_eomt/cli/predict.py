@@ -51,6 +51,22 @@ def predict(
         Literal["auto", "fp32", "bf16", "fp16"] | None,
         typer.Option(help="Precision. By default that of the settings: auto."),
     ] = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the square that the model sees, a multiple of its patch (mostly 16). "
+            "Smaller is faster, larger shows more detail. By default what it was trained at.",
+            metavar="PX",
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the model for this machine first: takes a minute, pays on a GPU from "
+            "some hundred images on.",
+        ),
+    ] = False,
     frames: Annotated[
         str, typer.Option(help="Frames of a stack: all, a number from 0, or a slice like 0:10.")
     ] = "all",
@@ -96,7 +112,15 @@ def predict(
             quiet=quiet,
             debug=debug,
         )
-        job.run(inputs, recursive, model, device, dtype)
+        job.run(
+            inputs,
+            recursive,
+            model,
+            device,
+            dtype,
+            input_size=input_size,
+            compiled=compiled,
+        )
         if job.n_failed:
             raise typer.Exit(BAD_INPUT)
 

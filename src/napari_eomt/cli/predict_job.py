@@ -25,8 +25,9 @@ from napari_eomt.inference.batch import (
 from napari_eomt.inference.inputs import find_images
 from napari_eomt.inference.plan import task_of
 from napari_eomt.inference.sources import open_source
-from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
+from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.models.load import load_segmenter
+from napari_eomt.models.locate import locate
 from napari_eomt.settings import load_settings
 from napari_eomt.worker.threads import default_threads
 
@@ -65,6 +66,9 @@ class PredictJob:
         model: str | None,
         device: str | None,
         dtype: DTypeName | None,
+        *,
+        input_size: int | None = None,
+        compiled: bool = False,
     ) -> None:
         """Segment what the inputs name; the settings say what is None.
 
@@ -87,9 +91,15 @@ class PredictJob:
         if todo:
             settings = load_settings()
             name = model or settings.model or DEFAULT_MODEL
-            task_of(self.params, find_model(name))  # what no image can mend is said once
+            task_of(self.params, locate(name))  # what no image can mend is said once
             torch.set_num_threads(default_threads())
-            segmenter = load_segmenter(name, device or settings.device, dtype or settings.dtype)
+            segmenter = load_segmenter(
+                name,
+                device or settings.device,
+                dtype or settings.dtype,
+                input_size=input_size,
+                compiled=compiled,
+            )
         try:
             for image, stem in todo:
                 self._segment(image, stem, segmenter)

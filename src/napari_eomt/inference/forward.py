@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from napari_eomt.errors import ModelError
-from napari_eomt.models.segmenter import QueryOutput, Segmenter
+from napari_eomt.models.segmenter import QueryOutput, Segmenter, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,17 +63,35 @@ class Forward:
             try:
                 output = self.segmenter.forward(pixels)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 # Left alive, the traceback would hold on to the tensors that did not fit.
                 error.__traceback__ = None
                 self._shrink(len(batch))
                 continue
+            if self._overflowed(output):
+                continue
+            for note in self.segmenter.notes:
+                self._note(note)
+            self.segmenter.notes.clear()
             yield [
                 (tile, QueryOutput(output.class_logits[i : i + 1], output.mask_logits[i : i + 1]))
                 for i, tile in enumerate(batch)
             ]
             done += len(batch)
+
+    def _overflowed(self, output: QueryOutput) -> bool:
+        """Whether half precision was too narrow for the model; if so, move to a wider one."""
+        if self.segmenter.dtype is not torch.float16 or bool(output.class_logits.isfinite().all()):
+            return False
+        device = self.segmenter.device
+        wide = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.segmenter.to(device, torch.bfloat16 if wide else torch.float32)
+        self._note(
+            f"{self.segmenter.card.name} overflows in fp16: continued in "
+            f"{'bf16' if wide else 'fp32'}. Choose that precision for it."
+        )
+        return True
 
     def _shrink(self, n_views: int) -> None:
         device = self.segmenter.device
@@ -98,10 +116,3 @@ class Forward:
     def _note(self, note: str) -> None:
         # Only the last step down is worth a line of the user's attention.
         self.notes = [note]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        # torch has no class of its own for the CPU's allocator.
-        "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
-    )

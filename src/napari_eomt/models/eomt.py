@@ -1,27 +1,42 @@
-"""EoMT and EoMT-DINOv3 behind the one face, on transformers' own modules."""
+"""EoMT, EoMT-DINOv3 and VidEoMT behind the one face, on transformers' own modules."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import EomtDinov3ForUniversalSegmentation, EomtForUniversalSegmentation
+from transformers import (
+    EomtDinov3ForUniversalSegmentation,
+    EomtForUniversalSegmentation,
+    VideomtForUniversalSegmentation,
+)
 
-from napari_eomt.models.segmenter import QueryOutput, Segmenter
+from napari_eomt.models.fused_attention import fuse_attention
+from napari_eomt.models.input_size import check_input_size
+from napari_eomt.models.segmenter import QueryOutput, Segmenter, is_out_of_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_eomt.models.card import ModelCard
 
-EomtModel = EomtForUniversalSegmentation | EomtDinov3ForUniversalSegmentation
+EomtModel = (
+    EomtForUniversalSegmentation
+    | EomtDinov3ForUniversalSegmentation
+    | VideomtForUniversalSegmentation
+)
 
 
 class EomtSegmenter(Segmenter):
-    """EoMT with a DINOv2 or a DINOv3 backbone, for inference.
+    """EoMT with a DINOv2 or a DINOv3 backbone, or VidEoMT on single frames, for inference.
 
     The forward pass is transformers', less its masked attention: at inference the published
     models have annealed it away, and without it no block needs the masks of the one before
     (1.5 to 2 times faster on a CPU). It is in two steps, because the first, `trunk`, knows no
     queries and so can be kept for an image while the queries change.
+
+    VidEoMT takes each frame as the first of a video here.
 
     References
     ----------
@@ -38,13 +53,62 @@ class EomtSegmenter(Segmenter):
         # transformers' forward looks at these: a stored probability above 0 would bring masked
         # attention back for whoever calls the module itself.
         model.attn_mask_probs.zero_()
+        fuse_attention(model)
         self._first_query_block = model.config.num_hidden_layers - model.config.num_blocks
+        self._trained_card = card
+        self._compiled: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+        # Resampled from this table each time, so that sizes can change without loss; float32,
+        # because half precision would be rounded twice.
+        self._positions = (
+            torch.empty(0)
+            if isinstance(model, EomtDinov3ForUniversalSegmentation)
+            else model.embeddings.position_embeddings.weight.detach().float().clone()
+        )
+        self._rope: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         self.to(device, dtype)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the model to another device or precision, in place."""
         torch.nn.Module.to(self.model, device=device, dtype=dtype)
         self.device, self.dtype = device, dtype
+        self._set_positions()
+
+    def set_input_size(self, size: int | None) -> None:
+        """Run at another input size from now on; see `Segmenter.set_input_size`.
+
+        DINOv2's learned positions are resampled (bicubic, antialiased), as timm does for the
+        original repository; DINOv3's rotary positions are computed for any size.
+        """
+        card = self._trained_card
+        size = card.input_size if size is None else size
+        check_input_size(card, size)
+        if size == self.card.input_size:
+            return
+        if size == card.input_size:
+            self.card = card
+        else:
+            # Where the size of the objects is known, tiles still must overlap by an object.
+            overlap = min(card.tile_overlap, size // 2) if card.object_size else size // 4
+            self.card = card.model_copy(update={"input_size": size, "tile_overlap": overlap})
+        self._set_positions()
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile the forward pass, in one graph, when it is first run with a number of views.
+
+        Where that fails (no compiler, a device without support), the model goes on without, and
+        `notes` says so.
+
+        Parameters
+        ----------
+        backend : str
+            Of torch.compile.
+        """
+        self._compiled = torch.compile(self._run, fullgraph=True, backend=backend)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the forward pass is, or at its next run will be, a compiled one."""
+        return self._compiled is not None
 
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> QueryOutput:
@@ -55,7 +119,12 @@ class EomtSegmenter(Segmenter):
             raise ValueError(
                 f"The model takes (B, 3, {size}, {size}) pixels; these are {tuple(pixels.shape)}."
             )
-        return self.decode(self.trunk(pixels))
+        pixels = pixels.to(device=self.device, dtype=self.dtype)
+        if self._compiled is None:
+            class_logits, mask_logits = self._run(pixels)
+        else:
+            class_logits, mask_logits = self._run_compiled(self._compiled, pixels)
+        return QueryOutput(class_logits.float(), mask_logits.float())
 
     def trunk(self, pixels: torch.Tensor) -> torch.Tensor:
         """Run the blocks that see no queries.
@@ -69,27 +138,70 @@ class EomtSegmenter(Segmenter):
         (B, P + G², C)
             P prefix tokens (CLS and registers), then G² patches, row by row.
         """
-        pixels = pixels.to(device=self.device, dtype=self.dtype)
-        tokens: torch.Tensor = self.model.embeddings(pixels)
-        rope = self._rope(pixels.shape[-1])
+        tokens: torch.Tensor = self.model.embeddings(
+            pixels.to(device=self.device, dtype=self.dtype)
+        )
         for block in self.model.layers[: self._first_query_block]:
-            tokens = block(tokens, **rope)
+            tokens = block(tokens, **self._rope)
         return tokens
 
     def decode(self, tokens: torch.Tensor) -> QueryOutput:
         """Let the queries join the tokens of `trunk`, and read classes and masks from them."""
-        query = self.model.query.weight[None].expand(tokens.shape[0], -1, -1)
-        tokens = torch.cat((query, tokens), dim=1)
-        rope = self._rope(self.card.input_size)
-        for block in self.model.layers[self._first_query_block :]:
-            tokens = block(tokens, **rope)
-        mask_logits, class_logits = self.model.predict(self.model.layernorm(tokens))
+        class_logits, mask_logits = self._decode(tokens)
         return QueryOutput(class_logits.float(), mask_logits.float())
 
-    def _rope(self, size: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Return the rotary positions that DINOv3's blocks take; DINOv2 has learned ones."""
-        if not isinstance(self.model, EomtDinov3ForUniversalSegmentation):
-            return {}
-        # The module reads only the shape and the dtype of the pixels.
-        pixels = torch.empty(1, 3, size, size, device=self.device, dtype=self.dtype)
-        return {"position_embeddings": self.model.rope_embeddings(pixels)}
+    def _decode(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        query = self.model.query.weight[None].expand(tokens.shape[0], -1, -1)
+        tokens = torch.cat((query, tokens), dim=1)
+        for block in self.model.layers[self._first_query_block :]:
+            tokens = block(tokens, **self._rope)
+        mask_logits, class_logits = self.model.predict(self.model.layernorm(tokens))
+        return class_logits, mask_logits
+
+    def _run(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._decode(self.trunk(pixels))
+
+    def _run_compiled(
+        self,
+        compiled: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+        pixels: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if pixels.shape[0] > 1:
+            # One graph for all numbers of views; a single view has its own.
+            torch._dynamo.mark_dynamic(pixels, 0)
+        try:
+            return compiled(pixels)
+        except Exception as error:
+            # Compilers fail in as many ways as there are machines; the model itself is sound.
+            if is_out_of_memory(error):
+                raise
+            self._compiled = None
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.notes.append(f"Compiling the model failed ({reason:.120}): continued without.")
+            return self._run(pixels)
+
+    @torch.no_grad()
+    def _set_positions(self) -> None:
+        """Give the tokens of the present input size, device and precision their positions."""
+        size = self.card.input_size
+        grid = size // self.card.patch_size
+        self.model.grid_size = (grid, grid)
+        if isinstance(self.model, EomtDinov3ForUniversalSegmentation):
+            # The module reads only the shape and the dtype of the pixels.
+            pixels = torch.empty(1, 3, size, size, device=self.device, dtype=self.dtype)
+            self._rope = {"position_embeddings": self.model.rope_embeddings(pixels)}
+            return
+        table = self._positions
+        trained = math.isqrt(len(table))
+        if grid != trained:
+            square = table.reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+            square = torch.nn.functional.interpolate(
+                square, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False
+            )
+            table = square.permute(0, 2, 3, 1).flatten(0, 2)
+        embeddings = self.model.embeddings
+        embeddings.position_embeddings = torch.nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+            table.to(device=self.device, dtype=self.dtype, copy=True)
+        )
+        ids = torch.arange(grid * grid, device=self.device)[None]
+        embeddings.position_ids = torch.nn.Buffer(ids, persistent=False)

@@ -1,4 +1,4 @@
-"""Load a model from transformers' layout: a bundled one by name, any other by its folder."""
+"""Load a model: bundled or published by its name, any other by its folder or checkpoint."""
 
 from __future__ import annotations
 
@@ -7,38 +7,65 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError
-from transformers import EomtDinov3ForUniversalSegmentation, EomtForUniversalSegmentation
+from transformers import (
+    EomtDinov3ForUniversalSegmentation,
+    EomtForUniversalSegmentation,
+    VideomtForUniversalSegmentation,
+)
 from transformers.utils import logging as transformers_logging
 
 from napari_eomt.errors import ModelError
 from napari_eomt.models.card import DTypeName
-from napari_eomt.models.catalog import find_model
 from napari_eomt.models.eomt import EomtSegmenter
+from napari_eomt.models.input_size import check_input_size
+from napari_eomt.models.locate import locate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from napari_eomt.models.card import ModelCard
+    from napari_eomt.models.hub_watch import Progress
     from napari_eomt.models.segmenter import Segmenter
 
 _CLASSES: dict[str, Any] = {
     "eomt": EomtForUniversalSegmentation,
     "eomt_dinov3": EomtDinov3ForUniversalSegmentation,
+    "videomt": VideomtForUniversalSegmentation,
 }
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _NOT_NEEDED = {"criterion.empty_weight"}  # the loss's weights, rebuilt from the configuration
 
 
-def load_segmenter(model: str | Path, device: str = "auto", dtype: DTypeName = "auto") -> Segmenter:
-    """Load a model.
+def load_segmenter(
+    model: str | Path,
+    device: str = "auto",
+    dtype: DTypeName = "auto",
+    *,
+    input_size: int | None = None,
+    compiled: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> Segmenter:
+    """Load a model; a published one that is not on this computer is downloaded first.
 
     Parameters
     ----------
     model : str or Path
-        Name of a bundled model, or a folder in transformers' layout.
+        Name of a bundled or published model (`napari-eomt models` lists them), a repository of
+        the hub such as "tue-mps/coco_panoptic_eomt_large_640", a folder in transformers' layout,
+        or a checkpoint file of the original repositories.
     device : str
         As torch names them ("cpu", "cuda", "cuda:1", "mps"); "auto" takes the best there is.
     dtype : {"auto", "fp32", "bf16", "fp16"}
         Precision; "auto" is bf16 (else fp16) on CUDA and fp32 elsewhere.
+    input_size : int, optional
+        Side of the square that the model sees, in pixels, a multiple of its patch: smaller is
+        faster, larger shows it more detail. By default what it was trained at.
+    compiled : bool
+        Compile the model for this machine (torch.compile). The first runs take a minute longer.
+    on_progress, is_cancelled : callable, optional
+        For a download; see `store.fetch`.
 
     Returns
     -------
@@ -47,18 +74,46 @@ def load_segmenter(model: str | Path, device: str = "auto", dtype: DTypeName = "
     Raises
     ------
     ModelError
-        If the folder is no such model, its weights are incomplete or damaged, or there is no
-        such device.
+        If there is no such model, its weights are incomplete or damaged, it cannot be
+        downloaded, there is no such device, or it cannot run at this input size.
     """
-    card = find_model(model)
     torch_device = resolve_device(device)
     torch_dtype = resolve_dtype(dtype, torch_device)
+    card = locate(model, on_progress=on_progress, is_cancelled=is_cancelled)
+    if input_size is not None:
+        check_input_size(card, input_size)
+    network = load_network(card)
+    try:
+        segmenter = EomtSegmenter(card, network, torch_device, torch_dtype)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{card.name}: its {card.n_parameters / 1e6:.0f} M parameters do not fit into the "
+            f"memory of {torch_device}. Choose device 'cpu' or a smaller model."
+        ) from error
+    segmenter.set_input_size(input_size)
+    if compiled:
+        segmenter.compile()
+    return segmenter
+
+
+def load_network(card: ModelCard) -> Any:
+    """Load transformers' module of a model that is on this computer, on the CPU, in fp32.
+
+    Raises
+    ------
+    ModelError
+        If the weights are damaged, or lack a tensor, or have one too many.
+    """
     # Every message that matters is an error below; a bar on stderr is nobody's in a window.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         network, info = _CLASSES[card.architecture].from_pretrained(
-            card.folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            card.folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
         )
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -75,13 +130,7 @@ def load_segmenter(model: str | Path, device: str = "auto", dtype: DTypeName = "
             f"{_examples(missing)} and has {len(unexpected)} that it does not know"
             f"{_examples(unexpected)}. Are config.json and the weights of the same model?"
         )
-    try:
-        return EomtSegmenter(card, network, torch_device, torch_dtype)
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"{card.name}: its {card.n_parameters / 1e6:.0f} M parameters do not fit into the "
-            f"memory of {torch_device}. Choose device 'cpu' or a smaller model."
-        ) from error
+    return network
 
 
 def resolve_device(device: str) -> torch.device:

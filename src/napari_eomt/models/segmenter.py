@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
+from napari_eomt.errors import ModelError
+
+if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
 
 
@@ -38,12 +40,20 @@ class Segmenter(ABC):
     device : torch.device
     dtype : torch.dtype
         Of the weights and of the computation.
+
+    Attributes
+    ----------
+    card : ModelCard
+        Its `input_size` is the one that the model runs at now.
+    notes : list of str
+        What the user should know of how the model runs; whoever shows one takes it out.
     """
 
     def __init__(self, card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
         self.card = card
         self.device = device
         self.dtype = dtype
+        self.notes: list[str] = []
 
     @abstractmethod
     def forward(self, pixels: torch.Tensor) -> QueryOutput:
@@ -68,3 +78,35 @@ class Segmenter(ABC):
     @abstractmethod
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the model to another device or precision, in place."""
+
+    def set_input_size(self, size: int | None) -> None:
+        """Run at another input size from now on.
+
+        Parameters
+        ----------
+        size : int or None
+            Side of the input, in pixels: a multiple of the patch. None is the size that the model
+            was trained at.
+
+        Raises
+        ------
+        ModelError
+            If the model cannot run at this size.
+        """
+        if size not in (None, self.card.input_size):
+            raise ModelError(
+                f"{self.card.name} runs at an input size of {self.card.input_size} px alone. "
+                "Leave the input size as it is, or choose another model."
+            )
+
+    def compile(self) -> None:
+        """Compile the forward pass for this machine, if the model can be; `notes` says if not."""
+        self.notes.append(f"{self.card.name} cannot be compiled: it runs without.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        # torch has no class of its own for the CPU's allocator.
+        "can't allocate memory" in str(error) or "out of memory" in str(error).lower()
+    )

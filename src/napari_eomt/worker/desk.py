@@ -222,8 +222,9 @@ class Desk:
             elif isinstance(message, Step):
                 self._progress(job, message.done, message.total, message.what, message.frame)
             elif isinstance(message, Loading):
-                self._set_state(WorkerState.BUSY, f"Loading {message.model}")
-                self._progress(job, 0, 1, "model", None)
+                doing = "Loading" if message.what == "model" else message.what.capitalize()
+                self._set_state(WorkerState.BUSY, f"{doing} {message.model}")
+                self._progress(job, message.done, message.total, message.what, None)
             elif isinstance(message, Using):
                 self._device, self._model = message.device, message.model
                 self._set_state(WorkerState.BUSY, job.description)

@@ -31,15 +31,15 @@ class ModelRef:
 
     Parameters
     ----------
-    model : str
-        A bundled model's name, or a folder.
-    device, dtype : str
+    model, device, dtype, input_size, compiled
         As `load_segmenter` takes them.
     """
 
     model: str
     device: str = "auto"
     dtype: str = "auto"
+    input_size: int | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class JobProgress:
     done, total : int
         Within the frame at hand.
     what : str
-        What is counted: "tile", or whatever the prediction says; "model" while a model loads.
+        What is counted: "tile", or whatever the prediction says; while a model loads "model", or
+        "downloading", "converting" and what else `hub_watch.Progress` says, then in bytes.
     frame : int or None
         Index of the frame in its source; None while a model loads.
     n_frames : int

@@ -87,10 +87,16 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class Loading:
-    """A model is being loaded for this job."""
+    """A model is being loaded for this job, after it was brought here if need be.
+
+    `what` is "model", or what is done before, and then `done` and `total` count its bytes.
+    """
 
     job: int
     model: str
+    done: int = 0
+    total: int = 1
+    what: str = "model"
 
 
 @dataclass(frozen=True)

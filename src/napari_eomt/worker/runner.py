@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_eomt.inference.proposals import Proposals
+    from napari_eomt.models.hub_watch import Progress
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.segments import Segmentation
     from napari_eomt.worker.arrays import Slots
@@ -102,7 +103,10 @@ class Runner:
         except _CancelledError:
             outcome = Outcome.CANCELLED
         except EomtError as error:
-            outcome, message, details = Outcome.FAILED, str(error), traceback.format_exc()
+            if self._channel.is_cancelled(begin.job):  # a download says so by an error of its own
+                outcome = Outcome.CANCELLED
+            else:
+                outcome, message, details = Outcome.FAILED, str(error), traceback.format_exc()
         except (MemoryError, torch.OutOfMemoryError) as error:
             outcome, details = Outcome.FAILED, traceback.format_exc()
             message = (
@@ -233,21 +237,36 @@ class Runner:
         )
 
     def _segmenter(self, job: int, ref: ModelRef) -> Segmenter:
-        """Return a model, loaded at most once."""
-        if ref in self._models:
-            self._models.move_to_end(ref)
+        """Return a model, loaded at most once, at the input size that is asked for."""
+        key = replace(ref, input_size=None)
+        if key in self._models:
+            self._models.move_to_end(key)
         else:
             self._channel.send(Loading(job, ref.model))
             # Before the new one comes: both may not fit.
             while len(self._models) >= _MODELS_KEPT:
                 self._models.popitem(last=False)
                 self._release()
-            segmenter = _hooked(load_segmenter(ref.model, ref.device, ref.dtype))  # type: ignore[arg-type]
-            self._models[ref] = _Loaded(segmenter, segmenter.device, segmenter.dtype)
+            segmenter = _hooked(self._load(job, ref))
+            self._models[key] = _Loaded(segmenter, segmenter.device, segmenter.dtype)
             self._stop_if_cancelled(job)
-        segmenter = self._models[ref].segmenter
+        segmenter = self._models[key].segmenter
+        segmenter.set_input_size(ref.input_size)
         self._channel.send(Using(job, segmenter.card.name, str(segmenter.device)))
         return segmenter
+
+    def _load(self, job: int, ref: ModelRef) -> Segmenter:
+        def on_progress(step: Progress) -> None:
+            self._channel.send(Loading(job, ref.model, step.done, step.total, step.what))
+
+        return load_segmenter(
+            ref.model,
+            ref.device,
+            ref.dtype,  # type: ignore[arg-type]
+            compiled=ref.compiled,
+            on_progress=on_progress,
+            is_cancelled=lambda: self._channel.is_cancelled(job),
+        )
 
     def _stop_if_cancelled(self, job: int) -> None:
         if self._channel.is_cancelled(job):
