@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -8,7 +7,6 @@ from typer.testing import CliRunner
 from napari_eomt import __version__
 from napari_eomt.cli.main import app
 from napari_eomt.inference.params import PredictParams
-from napari_eomt.settings import Settings, save_settings
 
 
 def run(*args):
@@ -39,39 +37,6 @@ def test_every_param_is_an_option_with_its_default_and_range():
     assert "NUMBER ≥0,≤1" in text
     assert "[default: 0.8]" in text
     assert "INT ≥0 px²" in text
-
-
-def test_models_are_listed_and_described():
-    assert "nuclei-nano" in run("models").stdout
-    (card,) = json.loads(run("models", "--json").stdout)
-    assert card["name"] == "nuclei-nano"
-    assert json.loads(run("models", "nuclei-nano", "--json").stdout) == card
-    assert "128 × 128 px" in run("models", "nuclei-nano").stdout
-
-
-def test_folders_of_the_settings_are_listed(tmp_path):
-    (card,) = json.loads(run("models", "--json").stdout)
-    folder = tmp_path / "my-own"
-    folder.mkdir()
-    from pathlib import Path
-
-    for path in Path(card["folder"]).iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    gone = tmp_path / "gone"
-    save_settings(Settings().model_copy(update={"folders": (folder, gone)}))
-    result = run("models")
-    assert result.exit_code == 0
-    assert "my-own" in result.stdout
-    assert str(gone) in result.stderr
-
-
-@pytest.mark.parametrize("name", ["nix", "."])
-def test_a_model_that_is_none_is_one_line(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    result = run("models", name)
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: ")
-    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_bad_setting_in_the_environment_is_one_line(monkeypatch):
