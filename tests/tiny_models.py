@@ -11,6 +11,8 @@ from transformers import (
     EomtDinov3Config,
     EomtDinov3ForUniversalSegmentation,
     EomtForUniversalSegmentation,
+    VideomtConfig,
+    VideomtForUniversalSegmentation,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def save_tiny(
     }
     if architecture == "eomt":
         model = EomtForUniversalSegmentation(EomtConfig(**common))
+    elif architecture == "videomt":
+        model = VideomtForUniversalSegmentation(VideomtConfig(**common))
     else:
         model = EomtDinov3ForUniversalSegmentation(
             EomtDinov3Config(**common, intermediate_size=64, num_register_tokens=4)

@@ -177,3 +177,36 @@ def test_running_out_changes_no_segment(folder, n_failures, monkeypatch):
     np.testing.assert_array_equal(found.segmentation.id_map, expected.segmentation.id_map)
     scores = [[s.score for s in p.segmentation.segments] for p in (found, expected)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_overflow_in_half_precision_moves_to_a_wider_one(folder, bad):
+    class Narrow(Fake):
+        def forward(self, pixels):
+            output = super().forward(pixels)
+            if self.dtype is torch.float16:
+                output = QueryOutput(output.class_logits * bad, output.mask_logits)
+            return output
+
+    segmenter = Narrow(read_card(folder), "cpu", torch.float16, lambda *_: True)
+    forward = run(segmenter)
+    assert segmenter.moves == [("cpu", torch.float32)]
+    (note,) = forward.notes
+    assert "overflows in fp16: continued in fp32" in note
+
+
+def test_notes_of_the_model_are_passed_on_once(folder):
+    segmenter = Fake(read_card(folder), "cpu", torch.float32, lambda *_: True)
+    segmenter.notes.append("It runs without.")
+    assert run(segmenter).notes == ["It runs without."]
+    assert segmenter.notes == []
+
+
+def test_a_model_of_one_size_says_so(folder):
+    segmenter = Fake(read_card(folder), "cpu", torch.float32, lambda *_: True)
+    segmenter.set_input_size(None)
+    segmenter.set_input_size(SIZE)
+    with pytest.raises(ModelError, match=f"runs at an input size of {SIZE} px alone"):
+        segmenter.set_input_size(SIZE + 16)
+    segmenter.compile()
+    assert "cannot be compiled" in segmenter.notes[0]

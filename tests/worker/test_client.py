@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -301,3 +302,24 @@ def test_no_frames_are_no_problem(talk: Talk, plain):
     end = talk.end(job)
     assert isinstance(end, Finished)
     assert end.n_frames == 0
+
+
+def test_input_size_can_change_between_jobs(talk: Talk, plain, segmenter):
+    """The model stays loaded: only its positions change."""
+    for size in (128, None, 64):
+        ref = replace(plain, input_size=size)
+        job = talk.client.segment(ref, Frames(side=150), [0], TILES, "sizes")
+        assert isinstance(talk.end(job), Finished)
+        (done,) = talk.of(FrameDone, job)
+        segmenter.set_input_size(size)
+        assert_same(done.segmentation, predict(draw(0, 150), segmenter, TILES))
+    segmenter.set_input_size(None)
+    loads = [event for event in talk.of(JobProgress, job) if event.what == "model"]
+    assert not loads
+
+
+def test_wrong_input_size_is_one_clear_line(talk: Talk, plain):
+    job = talk.client.segment(replace(plain, input_size=100), Frames(), [0], TILES, "wrong size")
+    failed = talk.end(job)
+    assert isinstance(failed, Failed)
+    assert "multiple of 8" in failed.message

@@ -176,7 +176,8 @@ class EomtSegmenter(Segmenter):
             if is_out_of_memory(error):
                 raise
             self._compiled = None
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            inner = getattr(error, "inner_exception", error)  # dynamo's own speaks of itself
+            reason = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
             self.notes.append(f"Compiling the model failed ({reason:.120}): continued without.")
             return self._run(pixels)
 
