@@ -542,6 +542,21 @@ def test_deleting_one_file_leaves_the_others(hub, cache):
     assert not (cache / "models--someone--model").exists()
 
 
+def test_a_copy_of_the_repository_is_not_deleted_in_its_place(hub, cache):
+    hub.repos["another/model"] = hub.repos[MODEL]  # with the same commits
+    for repo_id in (MODEL, "another/model"):
+        fetch_snapshot(repo_id)
+        delete_cached(repo_id)
+        assert not list(cache.glob("models--*"))
+        fetch_snapshot(MODEL)
+        fetch_snapshot("another/model")
+        delete_cached(repo_id)
+        assert cached_folder(repo_id) is None
+        assert len(list(cache.glob("models--*"))) == 1
+        delete_cached(MODEL)
+        delete_cached("another/model")
+
+
 def test_partial_download_is_counted_and_deleted(hub, cache, monkeypatch):
     _always_cut(hub, monkeypatch)
     with pytest.raises(DownloadError):

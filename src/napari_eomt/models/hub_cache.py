@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from huggingface_hub import constants, scan_cache_dir
-from huggingface_hub.errors import CacheNotFound
 from huggingface_hub.file_download import repo_folder_name
 
 from napari_eomt.models.hub_errors import DownloadError, clear_disk_errors, explain
@@ -135,7 +135,7 @@ def delete_cached(repo_id: str, revision: str = "main", files: Iterable[str] = (
             if names and here - names:
                 _delete_files(repo, [folder / name for name in names & here])
             else:
-                _delete_revisions(folder.name, *_left_incomplete(repo))
+                _delete_revisions(repo, folder.name, *_left_incomplete(repo))
         if repo.is_dir() and not any(_files(repo / "snapshots")):
             shutil.rmtree(repo)
     left = cached_folder(repo_id, revision, names)
@@ -255,11 +255,11 @@ def _left_incomplete(repo: Path) -> list[str]:
     ]
 
 
-def _delete_revisions(*commits: str) -> None:
-    try:
-        scan_cache_dir(cache_dir()).delete_revisions(*commits).execute()
-    except CacheNotFound:
-        return
+def _delete_revisions(repo: Path, *commits: str) -> None:
+    everything = scan_cache_dir(cache_dir())
+    # Of this repository alone: a copy of it has the same commits, and may be the one that is found.
+    this = frozenset(found for found in everything.repos if found.repo_path.name == repo.name)
+    replace(everything, repos=this).delete_revisions(*commits).execute()
 
 
 def _delete_files(repo: Path, pointers: list[Path]) -> None:
