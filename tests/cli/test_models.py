@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from napari_eomt.cli import model_rows
 from napari_eomt.cli.main import app
-from napari_eomt.models import store
+from napari_eomt.models import rows, store
 from napari_eomt.models.catalog import catalog
 from napari_eomt.models.user_models import user_models
 from napari_eomt.settings import Settings, save_settings
@@ -33,7 +33,7 @@ def listed(*args):
 def here(monkeypatch):
     """Folders of published models that are on this computer, by name; at first none."""
     folders = {}
-    for module in (store, model_rows):
+    for module in (store, rows):
         monkeypatch.setattr(module, "local_folder", lambda entry: folders.get(entry.name))
     monkeypatch.setattr(model_rows, "disk_size", lambda entry: 12_000_000)
     return folders

@@ -13,7 +13,7 @@ from napari_eomt.errors import DataError, ModelError
 from napari_eomt.structures.segments import TASKS
 
 if TYPE_CHECKING:
-    from napari_eomt.cli.model_rows import ModelRow
+    from napari_eomt.models.rows import ModelRow
 
 
 def models(
@@ -61,7 +61,8 @@ def models(
 ) -> None:
     """List the models, or describe one: bundled, published, and your own."""
     with clear_errors(debug):
-        from napari_eomt.cli.model_rows import Filters, describe_row, find_row, table
+        from napari_eomt.cli.model_rows import describe_row, table
+        from napari_eomt.models.rows import Filters, find_row
         from napari_eomt.models.user_models import add_user_model, remove_user_model
 
         _check(name, task, called, note, add, remove)
@@ -109,7 +110,7 @@ def _check(
 
 
 def _all_rows() -> list[ModelRow]:
-    from napari_eomt.cli.model_rows import bundled_rows, folder_row, published_rows, user_rows
+    from napari_eomt.models.rows import bundled_rows, folder_row, published_rows, user_rows
     from napari_eomt.settings import load_settings
 
     users = user_rows()
