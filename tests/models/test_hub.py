@@ -455,7 +455,7 @@ def test_proxy_is_used(hub, cache, monkeypatch):
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(hub.url, "http://hub.invalid")
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setenv("HTTP_PROXY", hub.url)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
     close_session()  # the client reads the environment when it is made
     fetch_snapshot(MODEL)
     asked = [r for r in hub.requests if not r.path.startswith("/cdn/")]
