@@ -422,6 +422,15 @@ def test_tokens_argument_then_environment_then_login(hub, cache, monkeypatch):
     assert hub.requests[-1].token == TOKEN
 
 
+@pytest.mark.parametrize("token", ["", "hf_a b", "hf_a\nX-Evil: 1", "hf_sécret"])
+def test_token_that_cannot_be_one_is_not_sent_nor_shown(hub, cache, monkeypatch, token):
+    with pytest.raises(DownloadError, match="Copy it again") as caught:
+        list_files(MODEL, token=token)
+    assert caught.value.kind == "token"
+    assert "hf_" not in str(caught.value)
+    assert hub.requests == []
+
+
 def test_token_never_goes_to_the_cdn(hub, cache):
     fetch_snapshot(MODEL, token=TOKEN)
     assert {r.token for r in hub.requests if not r.path.startswith("/cdn/")} == {TOKEN}

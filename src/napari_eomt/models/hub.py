@@ -32,6 +32,7 @@ from napari_eomt.models.hub_errors import (
     explain,
     offline,
     page_of,
+    unusable_token,
 )
 from napari_eomt.models.hub_transfer import RemoteFile, fetch_blob
 from napari_eomt.models.hub_watch import Progress, Watch, ask
@@ -46,6 +47,7 @@ _log = logging.getLogger(__name__)
 
 # They become names of files and folders here, and come from the network or a user's row.
 _SAFE_PART = re.compile(r"[A-Za-z0-9_][\w.+-]*")
+_TOKEN = re.compile(r"[!-~]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -109,6 +111,8 @@ def list_files(
     """
     if constants.is_offline_mode():
         raise offline(repo_id)
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise unusable_token()
     api = HfApi(endpoint=constants.ENDPOINT, token=token)
     question = partial(
         api.model_info,
@@ -121,6 +125,8 @@ def list_files(
         info = ask(question, watch or Watch(), attempts)
     except (HTTPError, HFValidationError, OfflineModeIsEnabled) as error:
         raise explain(error, repo_id, revision) from error
+    except UnicodeError as error:
+        raise unusable_token() from error
     except (ValueError, TypeError, KeyError) as error:
         raise DownloadError(
             f"{repo_id}: what {constants.ENDPOINT} answers is not the hub's ({error}). Check "

@@ -73,7 +73,7 @@ def explain(error: Exception, repo_id: str, revision: str, file: str = "") -> Do
     if isinstance(error, HfHubHTTPError):
         return _explain_answer(error, what, repo_id, revision, file)
     name = type(error).__name__
-    host = constants.ENDPOINT.partition("://")[2]
+    host = constants.ENDPOINT.rpartition("://")[2] or constants.ENDPOINT
     if "Timeout" in name:
         seconds = constants.HF_HUB_DOWNLOAD_TIMEOUT
         fault = f"{host} did not answer within {seconds:g} s"
@@ -85,6 +85,15 @@ def explain(error: Exception, repo_id: str, revision: str, file: str = "") -> Do
         f"{what}: {fault}. Check the connection and try again: what was fetched is kept. "
         "Behind a proxy set HTTPS_PROXY; for a mirror of the hub set HF_ENDPOINT.",
         "network",
+    )
+
+
+def unusable_token() -> DownloadError:
+    """Return the error of a token that cannot even be sent; it is not shown."""
+    return DownloadError(
+        "The token has characters that no token has. Copy it again from "
+        f"{constants.ENDPOINT}/settings/tokens, or log in with `hf auth login`.",
+        "token",
     )
 
 
