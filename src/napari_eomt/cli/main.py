@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_eomt import __version__
+from napari_eomt.cli.convert import convert
 from napari_eomt.cli.demo import demo
 from napari_eomt.cli.download import download
 from napari_eomt.cli.models import models
@@ -45,6 +46,7 @@ def _root(
 app.command()(predict)
 app.command()(models)
 app.command()(download)
+app.command()(convert)
 app.command()(demo)
 
 

@@ -13,7 +13,7 @@ from napari_eomt.atomic import replacing
 from napari_eomt.errors import ModelError, OutputError
 from napari_eomt.models import delta
 from napari_eomt.models.folders import check_out, replacing_folder
-from napari_eomt.models.inferred import check_complete, infer_config, size_in_name
+from napari_eomt.models.inferred import check_complete, infer_config, size_in_name, task_in_name
 from napari_eomt.models.key_maps import EMPTY_WEIGHT, MASK_TOKEN
 from napari_eomt.models.original import from_original, some
 from napari_eomt.models.original import to_original as original_names
@@ -176,7 +176,7 @@ def to_transformers(
     _check_dtypes(tensors, name)
     config.dtype = tensors["query.weight"].dtype
     name_categories(config, category_names, sidecar, name)
-    said: ImageMode = "split" if "semantic" in f"{folder.name} {name}".lower() else "pad"
+    said: ImageMode = "split" if task_in_name(checkpoint) == "semantic" else "pad"
     size, mean, std = config.image_size, translation.pixel_mean, translation.pixel_std
     processor = image_processor(architecture, size, image_mode or said, mean, std) | processor
     if image_mode is not None:

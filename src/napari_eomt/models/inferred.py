@@ -19,6 +19,7 @@ from transformers import (
 from napari_eomt.errors import ModelError
 from napari_eomt.models.key_maps import EMPTY_WEIGHT, MASK_TOKEN, POSITIONS, original_name
 from napari_eomt.models.original import missing_error, some
+from napari_eomt.structures.segments import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.models.card import Architecture
     from napari_eomt.models.original import Tensors
+    from napari_eomt.structures.segments import Task
 
 NETWORKS: dict[Architecture, tuple[Any, Any]] = {
     "eomt": (EomtConfig, EomtForUniversalSegmentation),
@@ -176,13 +178,30 @@ def size_in_name(path: Path) -> int | None:
     Such as 640 for ``coco_panoptic_eomt_large_640_dinov3/pytorch_model.bin``; the nearest name
     counts, and of folders only one that speaks of EoMT. None if there is none, or several.
     """
-    folders = [folder.name for folder in path.absolute().parents][:_N_FOLDERS]
-    for part in [path.stem, *(name for name in folders if "eomt" in name.lower())]:
+    for part in _names(path):
         numbers = {int(n) for n in re.findall(r"(?<![^_\W])(\d{2,4})(?![^_\W])", part)}
         sizes = {n for n in numbers if _MIN_SIZE <= n <= _MAX_SIZE and n % 16 == 0}
         if sizes:
             return sizes.pop() if len(sizes) == 1 else None
     return None
+
+
+def task_in_name(path: Path) -> Task | None:
+    """Return the task that the name of a checkpoint or of its folders tells, as in `size_in_name`.
+
+    Such as semantic for ``ade20k_semantic_eomt_large_512/pytorch_model.bin``.
+    """
+    for part in _names(path):
+        tasks = [task for task in TASKS if task in part.lower()]
+        if tasks:
+            return tasks[0] if len(tasks) == 1 else None
+    return None
+
+
+def _names(path: Path) -> list[str]:
+    """Return the names that may tell of a checkpoint: its own, and of folders of EoMT."""
+    folders = [folder.name for folder in path.absolute().parents][:_N_FOLDERS]
+    return [path.stem, *(name for name in folders if "eomt" in name.lower())]
 
 
 def _check_telling(architecture: Architecture, tensors: Tensors, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ _DAMAGED = (
     pickle.PickleError,
     SafetensorError,
 )
+# Of the restricted unpickler: a function or class that is not torch's, or what only these need.
+_REFUSED = re.compile(r"GLOBAL [\w.]+|[Uu]nsupported operand \d+|Can only [\w ]+")
 _AGAIN = "Copy or download it again."
 
 
@@ -78,7 +81,8 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     if path.name == WEIGHTS_INDEX:
         return _load_shards(path.parent)
     start = _start(path)
-    if _is_safetensors(path, start):
+    # Safetensors starts with the length of a JSON header, in 8 bytes of which the first may be any.
+    if start[8:9] == b"{":
         return _load_safetensors(path)
     if start.startswith((_ZIP, _PICKLE)):
         return _tensors(path, _unnested(path, _load_torch(path, start)))
@@ -138,14 +142,6 @@ def _start(path: Path) -> bytes:
         ) from error
 
 
-def _is_safetensors(path: Path, start: bytes) -> bool:
-    # The format starts with the length of a JSON header. The suffix decides only where the file
-    # is so damaged that the content does not.
-    return start[8:9] == b"{" or (
-        path.suffix == ".safetensors" and len(start) > 8 and not _is_text(start)
-    )
-
-
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path, device="cpu")
@@ -157,19 +153,22 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _load_torch(path: Path, start: bytes) -> Any:
     try:
-        # Only the zip format can be mapped; the legacy one is read into memory.
-        return torch.load(
-            str(path), map_location="cpu", weights_only=True, mmap=start.startswith(_ZIP)
-        )
+        with warnings.catch_warnings(), path.open("rb") as file:
+            # What torch would warn of, unusual pickles and programs, is refused below.
+            warnings.simplefilter("ignore", UserWarning)
+            # Only the zip format can be mapped, and by its path alone; but torch takes a path's
+            # suffix for the format.
+            is_mapped = start.startswith(_ZIP) and path.suffix != ".safetensors"
+            source: Any = str(path) if is_mapped else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=is_mapped)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        found = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"[Uu]nsupported ([\w. ]+)", text)
+        found = _REFUSED.search(str(error))
         if found is None:
             raise ModelError(
                 f"{path.name}: the file is damaged or cut short ({_first(error)}). {_AGAIN}"
             ) from error
         raise ModelError(
-            f"{path.name}: refused, because reading it would run code ({found[1].rstrip('.')}); "
+            f"{path.name}: refused, because reading it could run code ({found[0].rstrip('. ')}); "
             "nothing was run. Expected tensors and plain values only. If you made the file, save "
             "only the model's state_dict() again, best as safetensors; if not, do not trust it."
         ) from error
