@@ -26,7 +26,6 @@ from napari_eomt.errors import ModelError
 from napari_eomt.models.card import Sidecar
 from napari_eomt.models.catalog import category_list
 from napari_eomt.models.catalog_entry import CatalogEntry, Format
-from napari_eomt.models.hub import fetch_snapshot
 from napari_eomt.models.hub_cache import (
     cached_bytes,
     cached_folder,
@@ -125,6 +124,8 @@ def download(
     """
     if is_downloaded(entry):
         return
+    from napari_eomt.models.hub import fetch_snapshot  # 0.2 s, which the window need not pay
+
     wanted = [(entry.hub_id, entry.revision, entry.files)]
     if entry.base is not None:
         # First: it is the one that asks for a licence.
