@@ -147,7 +147,7 @@ def test_interrupted_says_that_nothing_is_lost_and_resumes(hub, tmp_path):
 def test_progress_shows_bytes_speed_and_file(hub, monkeypatch):
     import io
 
-    from napari_eomt.cli import download
+    from napari_eomt.cli.progress import download_bar
     from napari_eomt.models.store import Progress
 
     class Terminal(io.StringIO):
@@ -158,7 +158,7 @@ def test_progress_shows_bytes_speed_and_file(hub, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    with download._progress_bar("a-model", wanted=True) as show:
+    with download_bar("a-model", wanted=True) as show:
         show(Progress(1_500_000, 3_000_000, "model.safetensors", "downloading", 2_000_000.0))
         time.sleep(0.3)
     shown = terminal.getvalue()

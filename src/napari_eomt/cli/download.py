@@ -5,25 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
 
 from napari_eomt.cli.options import BAD_INPUT, INTERRUPTED, Debug, clear_errors, say_error
+from napari_eomt.cli.progress import download_bar
 from napari_eomt.errors import DataError, EomtError
 
 if TYPE_CHECKING:
-    from napari_eomt.models.store import Progress, Published
+    from napari_eomt.models.store import Published
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -102,7 +93,7 @@ def _fetch(entry: Published, token: str | None, as_json: bool) -> dict[str, Any]
     folder = local_folder(entry)
     message = "is here already"
     if folder is None:
-        with _progress_bar(entry.name, wanted=not as_json) as show:
+        with download_bar(entry.name, wanted=not as_json) as show:
             folder = fetch(entry, token=token, on_progress=show)
         message = "is ready"
     return {
@@ -138,36 +129,3 @@ def _is_person() -> bool:
 
 def _line(done: dict[str, Any]) -> str:
     return "  ".join([f"{done['name']} {done['message']}", done.get("folder", "")]).rstrip()
-
-
-@contextmanager
-def _progress_bar(name: str, wanted: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress while the block runs; it vanishes afterwards."""
-    from napari_eomt.models.hub_watch import size_text
-
-    bar = RichProgress(
-        TextColumn("{task.fields[name]}", markup=False),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TextColumn("{task.fields[speed]}", markup=False),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[what]}", markup=False),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not (wanted and sys.stderr.isatty()),
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=None, name=name, what="", speed="")
-
-        def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                completed=progress.done,
-                total=progress.total,
-                what=f"{progress.what} {progress.file}",
-                speed=f"{size_text(speed)}/s" if (speed := progress.bytes_per_second) else "",
-            )
-
-        yield show

@@ -13,7 +13,7 @@ import torch
 import typer
 
 from napari_eomt.cli.options import say_error
-from napari_eomt.cli.progress import progress_bar
+from napari_eomt.cli.progress import download_bar, progress_bar
 from napari_eomt.errors import DataError, ModelError
 from napari_eomt.inference.batch import (
     check_writable,
@@ -91,7 +91,9 @@ class PredictJob:
         if todo:
             settings = load_settings()
             name = model or settings.model or DEFAULT_MODEL
-            task_of(self.params, locate(name))  # what no image can mend is said once
+            with download_bar(name, not self.quiet) as show:
+                card = locate(name, on_progress=show)
+            task_of(self.params, card)  # what no image can mend is said once
             torch.set_num_threads(default_threads())
             segmenter = load_segmenter(
                 name,
