@@ -154,6 +154,18 @@ def test_precision_stays_as_stored(tmp_path, checkpoint, dtype):
     assert loaded.query.weight.dtype is dtype
 
 
+@pytest.mark.parametrize("stored", [torch.ones(7), torch.zeros(5), None])
+def test_the_loss_weights_are_made_anew_where_those_stored_do_not_fit(tmp_path, checkpoint, stored):
+    def change(state):
+        state.pop("criterion.empty_weight")
+        return state if stored is None else state | {"criterion.empty_weight": stored}
+
+    done = to_transformers(checkpoint("dinov2", change=change), tmp_path / "out")
+    assert ("criterion.empty_weight" in done.dropped) is (stored is not None)
+    made = load_weights(tmp_path / "out")["criterion.empty_weight"]
+    assert made.tolist() == pytest.approx([1, 1, 1, 1, 0.1])
+
+
 def _with_old_keys(folder):
     tensors = load_file(folder / "model.safetensors")
     for key in list(tensors):

@@ -192,6 +192,28 @@ def test_a_wrong_base_is_refused(tmp_path, whole, delta, base, fault):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.pth", "m.bin"]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "network.attn_mask_probs",
+            None,
+            "lacks 1 tensors of the network: network.attn_mask_probs",
+        ),
+        ("network.encoder.backbone.norm.weight", torch.zeros(0), "differ in shape"),
+        ("network.encoder.backbone.patch_embed.cls_token", None, "expected 0 and 3"),
+    ],
+)
+def test_a_delta_that_is_not_whole_is_refused(tmp_path, delta, base, key, value, message):
+    state = {name: tensor for name, tensor in delta.items() if name != key}
+    torch.save(state if value is None else state | {key: value}, tmp_path / "m.bin")
+    torch.save(base.state_dict(), tmp_path / "base.pth")
+    with pytest.raises(ModelError, match=message):
+        to_transformers(
+            tmp_path / "m.bin", tmp_path / "out", base=tmp_path / "base.pth", input_size=64
+        )
+
+
 def test_a_whole_model_is_not_added_to_a_base(tmp_path, whole, base):
     torch.save(original_state(whole, "dinov3"), tmp_path / "m.bin")
     torch.save(base.state_dict(), tmp_path / "base.pth")

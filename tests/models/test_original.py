@@ -131,7 +131,7 @@ def _with(**tensors):
 
 
 def _reshaped(key, *shape):
-    return lambda state: state | {key: torch.zeros(*shape)}
+    return lambda state: state | {key: torch.zeros(shape)}
 
 
 E = "network.encoder.backbone."
@@ -186,6 +186,10 @@ FAULTS = {
     "MLPs of another width": (
         _reshaped(E + "blocks.0.mlp.fc1.weight", 200, 128),
         "MLPs are 200 wide for a backbone of 128",
+    ),
+    "an MLP that is one number": (
+        _reshaped(E + "blocks.0.mlp.fc1.weight"),
+        r"blocks\.0\.mlp\.fc1\.weight has the shape \(\), expected 2 sides",
     ),
     "EoMT-7B": (
         _with(**{(E + "blocks.0.attention.attention.query.weight"): torch.zeros(1)}),

@@ -171,9 +171,9 @@ def to_transformers(
             f"{name}: its configuration says an input of {config.image_size} pixels, not "
             f"{input_size}. Convert it as it is; another size can be chosen when it is used."
         )
-    dropped = translation.dropped + _add_constants(architecture, config, tensors)
     check_complete(architecture, config, tensors, name, as_original=layout != "transformers")
     _check_dtypes(tensors, name)
+    dropped = translation.dropped + _add_constants(architecture, config, tensors)
     config.dtype = tensors["query.weight"].dtype
     name_categories(config, category_names, sidecar, name)
     said: ImageMode = "split" if task_in_name(checkpoint) == "semantic" else "pad"
@@ -231,8 +231,9 @@ def to_original(folder: Path, out: Path, *, overwrite: bool = False) -> Conversi
             f"{folder.name}: {CONFIG} is missing. Choose a model's folder in transformers' layout."
         )
     architecture, tensors = translation.architecture, dict(translation.tensors)
-    dropped = _add_constants(architecture, config, tensors)
     check_complete(architecture, config, tensors, folder.name, as_original=False)
+    _check_dtypes(tensors, folder.name)
+    dropped = _add_constants(architecture, config, tensors)
     _check_expressible(architecture, config, tensors, folder.name)
     state = original_names(tensors, architecture, folder.name)
     if architecture != "videomt":

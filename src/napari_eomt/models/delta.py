@@ -90,7 +90,8 @@ def merge(delta: Tensors, base: Tensors, name: str, base_name: str) -> dict[str,
     for key, change in encoder.items():
         whole[key] = backbone[key] + change
     # Published schedules end with masked attention off; of a delta it is the difference to 1.
-    whole["attn_mask_probs"] = torch.zeros_like(delta["attn_mask_probs"])
+    if "attn_mask_probs" in delta:
+        whole["attn_mask_probs"] = torch.zeros_like(delta["attn_mask_probs"])
     if _has_small_scales(whole) or not all(_is_finite(whole[key]) for key in encoder):
         raise ModelError(
             f"{name}: its sum with {base_name} is no trained backbone. Give the backbone that it "
@@ -149,7 +150,8 @@ def _check_fit(encoder: Tensors, backbone: Tensors, name: str, base_name: str) -
 
 def _size(encoder: Tensors) -> tuple[int, int]:
     """Return width and depth."""
-    width = encoder["embeddings.cls_token"].shape[-1] if "embeddings.cls_token" in encoder else 0
+    token = encoder.get("embeddings.cls_token")
+    width = 0 if token is None or not token.ndim else token.shape[-1]
     numbers = [int(m[1]) for key in encoder if (m := re.match(r"layers\.(\d+)\.", key))]
     return width, 1 + max(numbers, default=-1)
 
@@ -170,7 +172,11 @@ def _is_near(encoder: Tensors, backbone: Tensors) -> bool:
 
 
 def _has_small_scales(tensors: Tensors) -> bool:
-    scales = [float(t.abs().median()) for key, t in tensors.items() if _SCALE.match(key)]
+    scales = [
+        float(tensor.float().abs().median())
+        for key, tensor in tensors.items()
+        if _SCALE.match(key) and tensor.numel()
+    ]
     return bool(scales) and median(scales) < _MAX_DELTA_SCALE
 
 

@@ -154,6 +154,7 @@ def check_complete(
             f"{name}: has {len(called(surplus))} tensors that the network has no place for: "
             f"{some(called(surplus))}. Is it the checkpoint of a changed network?"
         )
+    expected.pop(EMPTY_WEIGHT)  # one that does not fit is made anew
     wrong = [k for k, shape in expected.items() if k in tensors and tensors[k].shape != shape]
     if wrong:
         raise ModelError(

@@ -215,7 +215,7 @@ def _likely(state: Tensors) -> str:
 
 def _is_swiglu(state: Tensors) -> bool:
     first, second = (state.get(f"encoder.backbone.blocks.0.mlp.fc{k}.weight") for k in (1, 2))
-    if first is None or second is None or second.ndim != 2:
+    if first is None or second is None or first.ndim != 2 or second.ndim != 2:
         return False
     return first.shape[0] == 2 * second.shape[1]
 
