@@ -20,11 +20,14 @@ class Category:
     name : str
     is_thing : bool
         Countable things (True) or stuff (False).
+    color : str
+        "#RRGGBB"; empty takes the next one of the palette.
     """
 
     id: int
     name: str
     is_thing: bool = True
+    color: str = ""
 
 
 def stuff_labels(categories: Iterable[Category]) -> frozenset[int]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from napari_eomt.structures.runs import Runs
 
 IdMap: TypeAlias = npt.NDArray[np.integer[Any]]
 """(H, W) integer image of segment ids; 0 is void."""
@@ -55,6 +58,12 @@ class Segment:
         Pixels.
     bbox : (y0, x0, y1, x1)
         Half-open, in pixels.
+    locked : bool
+        A person wants it left alone, whatever its status.
+    note : str
+        What a person wrote about it.
+    mask : Runs or None
+        Where it was, for a rejected segment, whose pixels are void.
     """
 
     id: int
@@ -67,11 +76,14 @@ class Segment:
     track_id: int | None = None
     area: int = 0
     bbox: Box = (0, 0, 0, 0)
+    locked: bool = False
+    note: str = ""
+    mask: Runs | None = None
 
     @property
     def is_locked(self) -> bool:
         """Whether a person has decided about it, so that no model may change it."""
-        return self.status is not Status.PROPOSED
+        return self.locked or self.status is not Status.PROPOSED
 
 
 @dataclass(frozen=True, eq=False)
