@@ -126,7 +126,11 @@ class Edit:
     @property
     def frames(self) -> tuple[int, ...]:
         """The frames that change, in order."""
-        changes = (*self.pixels, *self.segments, *self.states)
+        changes: list[PixelChange | SegmentChange | StateChange] = [
+            *self.pixels,
+            *self.segments,
+            *self.states,
+        ]
         return tuple(sorted({change.frame for change in changes}))
 
     @property
@@ -174,9 +178,7 @@ class Edit:
             categories[key] = replace(category, before=categories.get(key, category).before)
         states: dict[int, StateChange] = {}
         for state in self.states:
-            states[state.frame] = replace(
-                state, before=states.get(state.frame, state).before
-            )
+            states[state.frame] = replace(state, before=states.get(state.frame, state).before)
         return Edit(
             self.name,
             tuple(change for change in pixels if change is not None),
@@ -199,8 +201,7 @@ def _sum(changes: list[PixelChange]) -> PixelChange | None:
     if len(changes) == 1:
         return changes[0]
     y0, x0, y1, x1 = (
-        choose(change.box[i] for change in changes)
-        for i, choose in enumerate((min, min, max, max))
+        choose(change.box[i] for change in changes) for i, choose in enumerate((min, min, max, max))
     )
     total = np.zeros((y1 - y0, x1 - x0), np.uint32)
     for change in changes:

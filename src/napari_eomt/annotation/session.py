@@ -148,7 +148,8 @@ class Session:
     def _take(self, edit: Edit, merge_with: Hashable, *, pixels: bool) -> bool:
         if not edit:
             return False
-        self._undone.clear()
+        if self._group is None:
+            self._undone.clear()
         if self._group is not None:
             self._group.append(edit)
         elif merge_with is not None and self._done and self._done[-1][1] == merge_with:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_eomt.structures.segments import Box, IdMap
 
 
@@ -64,3 +66,39 @@ def renumber(id_map: IdMap, new_ids: npt.NDArray[np.integer]) -> IdMap:
     """
     table = new_ids.astype(id_dtype(int(new_ids.max(initial=0))))
     return cast("IdMap", table[id_map])
+
+
+def measure(
+    id_map: IdMap, ids: Sequence[int], origin: tuple[int, int] = (0, 0)
+) -> dict[int, tuple[int, Box]]:
+    """Measure some ids of an id map, or of a part of one.
+
+    Parameters
+    ----------
+    id_map : (h, w) int
+    ids : sequence of int
+        Rising, without 0.
+    origin : (y, x)
+        Where the first pixel lies in the whole.
+
+    Returns
+    -------
+    dict of int to (area, box)
+        In pixels of the whole; ids without a pixel are not in it.
+    """
+    if not ids:
+        return {}
+    # Numbered anew from 1, a part with few ids costs no table as long as the largest one.
+    position = np.searchsorted(ids, id_map)
+    position[position == len(ids)] = 0
+    is_one = np.asarray(ids)[position] == id_map
+    numbered = np.where(is_one, position + 1, 0).astype(np.int32)
+    counts = np.bincount(numbered.ravel(), minlength=len(ids) + 1)
+    y, x = origin
+    found: dict[int, tuple[int, Box]] = {}
+    for k, slices in enumerate(ndimage.find_objects(numbered, len(ids))):
+        if slices is not None:
+            rows, columns = slices
+            box = (rows.start + y, columns.start + x, rows.stop + y, columns.stop + x)
+            found[ids[k]] = int(counts[k + 1]), box
+    return found
