@@ -23,16 +23,16 @@ def test_nothing_there_gives_defaults_and_writes_nothing(monkeypatch):
     assert config_dir().name == "napari-eomt"
 
 
-def test_file_goes_before_defaults_and_environment_before_file(monkeypatch, tmp_path):
+def test_file_goes_before_defaults_and_environment_before_file(monkeypatch):
     settings = Settings().model_copy(
-        update={"device": "cpu", "folders": (tmp_path,), "predict": {"min_area": 3}}
+        update={"device": "cpu", "compiled": ("a",), "predict": {"min_area": 3}}
     )
     save_settings(settings)
     assert load_settings() == settings
     monkeypatch.setenv("NAPARI_EOMT_DEVICE", "cuda:1")
-    monkeypatch.setenv("NAPARI_EOMT_FOLDERS", json.dumps(["a"]))
+    monkeypatch.setenv("NAPARI_EOMT_INPUT_SIZES", json.dumps({"nuclei-nano": 64}))
     read = load_settings()
-    assert (read.device, [p.name for p in read.folders]) == ("cuda:1", ["a"])
+    assert (read.device, read.input_sizes) == ("cuda:1", {"nuclei-nano": 64})
     assert read.predict == {"min_area": 3}
     # The environment is of this start: it does not reach the file, other changes do.
     save_settings(read.model_copy(update={"dtype": "bf16"}))
@@ -61,6 +61,7 @@ def test_unknown_keys_are_kept():
         b'{"dtype": "fp8"}',
         b'{"predict": 3}',
         b'{"device": null}',
+        b'{"input_sizes": {"nuclei-nano": 0}}',
         b"null",
     ],
 )
@@ -80,7 +81,12 @@ def test_a_damaged_file_is_set_aside_with_one_line(content, caplog):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PROPOSALS_BYTES", "many"), ("DTYPE", "fp8"), ("FOLDERS", "not json"), ("PREDICT", "[1]")],
+    [
+        ("PROPOSALS_BYTES", "many"),
+        ("DTYPE", "fp8"),
+        ("INPUT_SIZES", "not json"),
+        ("PREDICT", "[1]"),
+    ],
 )
 def test_a_bad_environment_is_an_error_and_the_file_stays(name, value, monkeypatch):
     save_settings(Settings())

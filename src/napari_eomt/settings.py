@@ -6,10 +6,10 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,9 +20,14 @@ from pydantic_settings import SettingsError as SourceError
 from napari_eomt.atomic import replacing
 from napari_eomt.errors import OutputError, SettingsError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _log = logging.getLogger(__name__)
 
 CONFIG_DIR_VARIABLE = "NAPARI_EOMT_CONFIG_DIR"
+
+_FOLDERS = "folders"
 
 
 class Settings(BaseSettings):
@@ -37,7 +42,11 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None, description="Name or folder of the model; by default the bundled one."
     )
-    folders: tuple[Path, ...] = Field((), description="Folders of further models.")
+    input_sizes: dict[str, PositiveInt] = Field(
+        default_factory=dict,
+        description="Input size in px, by the names of models that do not run at their own.",
+    )
+    compiled: tuple[str, ...] = Field((), description="Names of models that run compiled.")
     device: str = Field("auto", description="Where models run: auto, cpu, cuda, cuda:1, mps.")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="Precision of models; auto is bf16 on CUDA, fp32 elsewhere."
@@ -124,15 +133,43 @@ def save_settings(settings: Settings) -> None:
     OutputError
         If the file cannot be written.
     """
-    path = settings_file()
-    try:
-        content = _read(path)
-    except (OSError, ValueError):
-        content = {}
+    content = _read_or_empty()
     from_environment = Settings().model_dump(mode="json", exclude_unset=True)
     for key, value in settings.model_dump(mode="json").items():
         if key not in from_environment or from_environment[key] != value:
             content[key] = value
+    _write(content)
+
+
+def old_folders() -> tuple[Path, ...]:
+    """Return the folders of models that earlier versions kept in the settings' file."""
+    folders = _read_or_empty().get(_FOLDERS)
+    return tuple(Path(str(folder)) for folder in folders) if isinstance(folders, list) else ()
+
+
+def keep_old_folders(folders: Iterable[Path]) -> None:
+    """Let the settings' file name these folders, and no others, as `old_folders`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    content = _read_or_empty()
+    content.pop(_FOLDERS, None)
+    left = [str(folder) for folder in folders]
+    _write(content | ({_FOLDERS: left} if left else {}))
+
+
+def _read_or_empty() -> dict[str, Any]:
+    try:
+        return _read(settings_file())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write(content: dict[str, Any]) -> None:
+    path = settings_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

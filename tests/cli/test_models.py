@@ -12,7 +12,7 @@ from napari_eomt.cli.main import app
 from napari_eomt.models import rows, store
 from napari_eomt.models.catalog import catalog
 from napari_eomt.models.user_models import user_models
-from napari_eomt.settings import Settings, save_settings
+from napari_eomt.settings import Settings, save_settings, settings_file
 
 LARGE = "eomt-large-coco-panoptic-640"
 GIANT = "eomt-giant-coco-panoptic-640"
@@ -176,15 +176,22 @@ def test_a_damaged_model_does_not_hide_the_others(tmp_path):
     assert run("--search", "cells").stdout.splitlines()[1].endswith("damaged")
 
 
-def test_folders_of_the_settings_are_listed_once(tmp_path):
+def test_folders_of_old_settings_are_taken_over_once(tmp_path):
     own, gone, added = save_tiny(tmp_path / "my-own"), tmp_path / "gone", tmp_path / "added"
     run("--add", save_tiny(added), "--name", "known")
-    save_settings(Settings().model_copy(update={"folders": (own, gone, added)}))
+    settings_file().write_text(json.dumps({"folders": [*map(str, (own, gone, added))]}))
     result = run()
     assert result.exit_code == 0
     assert "my-own" in result.stdout
-    assert str(gone) in result.stderr
+    assert user_models()["my-own"].folder == own
     assert [row for row in listed() if row in ("added", "known")] == ["known"]
+    save_settings(Settings())
+    run("--remove", "my-own")
+    assert "my-own" not in listed(), "it is taken over once"
+    # The disk of the other comes back.
+    save_tiny(gone)
+    assert "gone" in listed()
+    assert "folders" not in json.loads(settings_file().read_text())
 
 
 @pytest.mark.parametrize(

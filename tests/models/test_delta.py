@@ -202,6 +202,7 @@ def test_a_wrong_base_is_refused(tmp_path, whole, delta, base, fault):
         ),
         ("network.encoder.backbone.norm.weight", torch.zeros(0), "differ in shape"),
         ("network.encoder.backbone.patch_embed.cls_token", None, "expected 0 and 3"),
+        ("network.encoder.backbone.patch_embed.cls_token", torch.zeros(()), "expected 0 and 3"),
     ],
 )
 def test_a_delta_that_is_not_whole_is_refused(tmp_path, delta, base, key, value, message):

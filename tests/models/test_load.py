@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.tiny_models import save_tiny
+from transformers import EomtConfig, EomtForUniversalSegmentation
 
 import napari_eomt as ne
 from napari_eomt.errors import ModelError
@@ -121,3 +122,56 @@ def test_a_model_does_not_depend_on_where_it_lies(tmp_path):
     shutil.copytree(bundled.folder, tmp_path / "elsewhere")
     card = read_card(tmp_path / "elsewhere", name="nuclei-nano")
     assert card.model_copy(update={"folder": bundled.folder}) == bundled
+
+
+def test_giant_saved_by_an_older_transformers_loads_exactly(tmp_path):
+    """Its MLPs were called weights_in and weights_out; transformers would fill them at random."""
+    config = EomtConfig(
+        image_size=64,
+        hidden_size=64,
+        num_attention_heads=1,
+        num_hidden_layers=2,
+        num_blocks=1,
+        num_queries=5,
+        use_swiglu_ffn=True,
+        num_labels=3,
+    )
+    torch.manual_seed(0)
+    model = EomtForUniversalSegmentation(config).eval()
+    model.attn_mask_probs.zero_()
+    folder = tmp_path / "giant"
+    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    for block in range(2):
+        for part in ("weight", "bias"):
+            name = f"layers.{block}.mlp"
+            both = [weights.pop(f"{name}.{side}_proj.{part}") for side in ("gate", "up")]
+            weights[f"{name}.weights_in.{part}"] = torch.cat(both)
+            weights[f"{name}.weights_out.{part}"] = weights.pop(f"{name}.down_proj.{part}")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = model(pixels).masks_queries_logits
+    ours = load_segmenter(folder, "cpu").forward(pixels).mask_logits
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+
+
+def test_shards_are_read_together(tmp_path):
+    folder = save_tiny(tmp_path / "m")
+    whole = read_card(folder)
+    model = EomtForUniversalSegmentation.from_pretrained(folder)
+    shards = tmp_path / "shards"
+    model.save_pretrained(shards, max_shard_size="100KB")
+    assert len(list(shards.glob("*.safetensors"))) > 2
+    card = read_card(shards)
+    assert card.n_parameters == whole.n_parameters
+    pixels = torch.randn(1, 3, 64, 64)
+    one, other = (load_segmenter(f, "cpu").forward(pixels) for f in (folder, shards))
+    torch.testing.assert_close(one.mask_logits, other.mask_logits)
+    next(shards.glob("*.safetensors")).unlink()
+    with pytest.raises(ModelError, match="which is not in the folder"):
+        read_card(shards)
+    index = shards / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "../m/model.safetensors"}}))
+    with pytest.raises(ModelError, match="which is not in the folder"):
+        read_card(shards)

@@ -268,7 +268,7 @@ def test_an_image_that_cannot_be_used_is_one_line(viewer, dock, qtbot):
 def test_settings_are_remembered(viewer, dock, qtbot, client):
     dock.page.form.score.setValue(0.7)
     dock.page.form.min_area.setValue(25)
-    dock.device.setCurrentIndex(dock.device.findData("cpu"))
+    dock.options.device.setCurrentIndex(dock.options.device.findData("cpu"))
     dock.page.outlines.setChecked(True)
     dock.page.form.input.set_open(True)
     dock.shutdown()
@@ -279,7 +279,7 @@ def test_settings_are_remembered(viewer, dock, qtbot, client):
     qtbot.addWidget(again, before_close_func=lambda dock: dock.shutdown())
     assert again.page.params().score_threshold == 0.7
     assert again.page.params().min_area == 25
-    assert again.device.currentData() == "cpu"
+    assert again.options.device.currentData() == "cpu"
     assert again.page.outlines.isChecked()
     assert again.page.form.input.is_open
     assert not again.page.form.advanced.is_open

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_eomt.cli.options import Debug, clear_errors, say_error
-from napari_eomt.errors import DataError, ModelError
+from napari_eomt.errors import DataError, OutputError
 from napari_eomt.structures.segments import TASKS
 
 if TYPE_CHECKING:
@@ -110,19 +110,14 @@ def _check(
 
 
 def _all_rows() -> list[ModelRow]:
-    from napari_eomt.models.rows import bundled_rows, folder_row, published_rows, user_rows
-    from napari_eomt.settings import load_settings
+    from napari_eomt.models.rows import bundled_rows, published_rows, user_rows
+    from napari_eomt.models.user_models import adopt_old_folders
 
-    users = user_rows()
-    folders = []
-    for folder in load_settings().folders:
-        if folder.expanduser().resolve() in {row.folder for row in users}:
-            continue
-        try:
-            folders.append(folder_row(folder))
-        except ModelError as error:  # one that was moved must not hide the others
-            say_error(error)
-    return [*bundled_rows(), *users, *folders, *published_rows()]
+    try:
+        adopt_old_folders()
+    except OutputError as error:  # what cannot be written can be listed all the same
+        say_error(error)
+    return [*bundled_rows(), *user_rows(), *published_rows()]
 
 
 def _dump(content: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -246,30 +247,32 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _count_parameters(weights: Path) -> int:
-    """Count the values in a safetensors file from its header, which also checks the header."""
+def read_header(weights: Path) -> dict[str, Any]:
+    """Read the names, shapes and places of the tensors of a safetensors file, and check them.
+
+    Raises
+    ------
+    ModelError
+        If the file is damaged.
+    """
     try:
         with weights.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             size = weights.stat().st_size
             if not 0 < length <= size - 8:
                 raise ValueError(f"its header claims {length} of {size} bytes")
-            header = json.loads(file.read(length))
+            header: dict[str, Any] = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        if max(ends, default=0) + 8 + length != size:
-            raise ValueError(
-                f"it should be {max(ends, default=0) + 8 + length} bytes long but is {size}"
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if end + 8 + length != size:
+            raise ValueError(f"it should be {end + 8 + length} bytes long but is {size}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{weights.parent.name}: {weights.name} is damaged ({error}). "
             "Copy or download it again."
         ) from error
-    total = 0
-    for entry in header.values():
-        count = 1
-        for side in entry["shape"]:
-            count *= side
-        total += count
-    return total
+    return header
+
+
+def _count_parameters(weights: Path) -> int:
+    return sum(math.prod(entry["shape"]) for entry in read_header(weights).values())

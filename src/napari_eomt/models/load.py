@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import (
     EomtDinov3ForUniversalSegmentation,
     EomtForUniversalSegmentation,
@@ -15,10 +16,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from napari_eomt.errors import ModelError
-from napari_eomt.models.card import DTypeName
+from napari_eomt.models.card import DTypeName, read_header, weight_files
 from napari_eomt.models.eomt import EomtSegmenter
 from napari_eomt.models.input_size import check_input_size
+from napari_eomt.models.key_maps import has_old_keys
 from napari_eomt.models.locate import locate
+from napari_eomt.models.original import upgrade_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,14 +110,19 @@ def load_network(card: ModelCard) -> Any:
     # Every message that matters is an error below; a bar on stderr is nobody's in a window.
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    network_class = _CLASSES[card.architecture]
+    options = {"local_files_only": True, "output_loading_info": True, "dtype": torch.float32}
     try:
-        network, info = _CLASSES[card.architecture].from_pretrained(
-            card.folder,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
+        upgraded = _upgraded(card)
+        if upgraded is None:
+            network, info = network_class.from_pretrained(
+                card.folder, use_safetensors=True, **options
+            )
+        else:
+            config = network_class.config_class.from_pretrained(card.folder)
+            network, info = network_class.from_pretrained(
+                None, config=config, state_dict=upgraded, **options
+            )
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(
@@ -131,6 +139,20 @@ def load_network(card: ModelCard) -> Any:
             f"{_examples(unexpected)}. Are config.json and the weights of the same model?"
         )
     return network
+
+
+def _upgraded(card: ModelCard) -> dict[str, torch.Tensor] | None:
+    """Return the weights under today's names, if an older transformers has saved them.
+
+    transformers renames those of a giant's MLPs for DINOv2 but not for EoMT, fills them at random,
+    and only warns.
+    """
+    if card.folder is None:
+        return None
+    files = weight_files(card.folder)
+    if not any(has_old_keys(read_header(file)) for file in files):
+        return None
+    return upgrade_keys({k: v for file in files for k, v in load_file(file).items()})
 
 
 def resolve_device(device: str) -> torch.device:

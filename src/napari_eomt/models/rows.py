@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from napari_eomt.errors import ModelError
@@ -43,7 +43,7 @@ class ModelRow:
     entry : CatalogEntry or None
         Of a published model.
     problem : str
-        Why there is no card.
+        Why the model in the folder cannot be used.
     """
 
     name: str
@@ -57,6 +57,11 @@ class ModelRow:
     def is_here(self) -> bool:
         """Whether the model can be used without a download."""
         return self.card is not None and self.folder is not None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the model can be used as it is."""
+        return self.is_here and not self.problem
 
     @property
     def is_hidden(self) -> bool:
@@ -130,16 +135,9 @@ def user_rows() -> list[ModelRow]:
     return [_user_row(row) for row in user_models().values()]
 
 
-def folder_row(folder: Path) -> ModelRow:
-    """Return the row of a folder that has no name of its own.
-
-    Raises
-    ------
-    ModelError
-        If it is no model.
-    """
-    card = find_model(folder)
-    return ModelRow(card.name, "added", card, card.folder)
+def checked_rows() -> list[ModelRow]:
+    """Return all models; those that are here as their folders say, so that damage shows."""
+    return [*bundled_rows(), *user_rows(), *map(_checked, published_rows())]
 
 
 def find_row(name: str) -> ModelRow:
@@ -167,6 +165,15 @@ def count_text(n_parameters: int) -> str:
     """Say how many parameters a model has, in millions."""
     millions = n_parameters / 1e6
     return f"{millions:.0f} M" if millions >= 10 else f"{millions:.1f} M"
+
+
+def _checked(row: ModelRow) -> ModelRow:
+    if row.entry is None or row.folder is None:
+        return row
+    try:
+        return replace(row, card=entry_card(row.entry, row.folder))
+    except ModelError as error:
+        return replace(row, problem=str(error))
 
 
 def _user_row(row: UserModel) -> ModelRow:

@@ -14,7 +14,7 @@ from napari_eomt.atomic import replacing
 from napari_eomt.errors import ModelError, OutputError
 from napari_eomt.models.card import read_card
 from napari_eomt.models.catalog import bundled_names, catalog
-from napari_eomt.settings import CONFIG_DIR_VARIABLE, config_dir
+from napari_eomt.settings import CONFIG_DIR_VARIABLE, config_dir, keep_old_folders, old_folders
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +148,31 @@ def rename_user_model(name: str, new_name: str) -> UserModel:
     _check_free(row.name, {key: other for key, other in rows.items() if other is not old})
     _save([row if other is old else other for other in rows.values()])
     return row
+
+
+def adopt_old_folders() -> tuple[Path, ...]:
+    """Add the folders that earlier versions kept in the settings, once.
+
+    Returns
+    -------
+    tuple of Path
+        Those that hold no model, or whose disk is away; they stay in the settings for next time.
+
+    Raises
+    ------
+    OutputError
+        If the list or the settings cannot be written.
+    """
+    folders = old_folders()
+    left = []
+    for folder in folders:
+        try:
+            add_user_model(folder)
+        except ModelError:
+            left.append(folder)
+    if len(left) < len(folders):
+        keep_old_folders(left)
+    return tuple(left)
 
 
 def _row(name: str, folder: Path, added: date, note: str) -> UserModel:

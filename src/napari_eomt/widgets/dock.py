@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.theme import get_theme
 from pydantic import ValidationError
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
-    QComboBox,
     QGridLayout,
     QLabel,
     QScrollArea,
@@ -23,6 +21,9 @@ from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.viewer.results import Results
 from napari_eomt.widgets.image_picker import ImagePicker
 from napari_eomt.widgets.jobs import JobBar, Jobs
+from napari_eomt.widgets.model_dialog import ModelDialog
+from napari_eomt.widgets.model_library import ModelLibrary
+from napari_eomt.widgets.model_options import ModelOptions, RunChoice
 from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.predict import SegmentPage
 from napari_eomt.worker.client import WorkerClient
@@ -33,19 +34,14 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent
 
     from napari_eomt.models.card import ModelCard
+    from napari_eomt.settings import Settings
+    from napari_eomt.widgets.download_job import JobFailure
     from napari_eomt.widgets.fold import Fold
     from napari_eomt.worker.messages import ModelRef
 
 MIN_WIDTH = 300
 SAVE_MS = 500
 SEGMENT_KEY = "W"
-DEVICES = ("auto", "cpu", "cuda", "mps")
-DTYPES = {
-    "auto": "auto",
-    "fp32": "32 bit",
-    "bf16": "16 bit (bf16)",
-    "fp16": "16 bit (fp16)",
-}
 
 
 class EomtDock(QWidget):
@@ -59,6 +55,7 @@ class EomtDock(QWidget):
         Of a worker that outlives the dock; by default the dock has its own.
     """
 
+    _shown_model = ""
     _is_docked = False  # Qt sends events before __init__ is through
 
     def __init__(
@@ -78,14 +75,9 @@ class EomtDock(QWidget):
         self.results = Results(napari_viewer)
         self.bar = JobBar()
         self.image = ImagePicker(napari_viewer)
-        self.model = ModelPicker(
-            self._settings.model or DEFAULT_MODEL, tuple(str(f) for f in self._settings.folders)
-        )
-        self.device, self.dtype = QComboBox(), QComboBox()
-        for device in DEVICES:
-            self.device.addItem(device, device)
-        for dtype, text in DTYPES.items():
-            self.dtype.addItem(text, dtype)
+        self.library = ModelLibrary(self)
+        self.model = ModelPicker(self.library, self._settings.model or DEFAULT_MODEL)
+        self.models: ModelDialog | None = None
         self.page = SegmentPage(
             napari_viewer,
             self.jobs,
@@ -94,6 +86,7 @@ class EomtDock(QWidget):
             self._model,
             _params(self._settings.predict),
         )
+        self.options = ModelOptions(self.page.form.advanced_grid, _choices(self._settings), self)
         self._lay_out()
         self._restore()
 
@@ -104,11 +97,15 @@ class EomtDock(QWidget):
         self.image.changed.connect(self._on_image)
         self.model.changed.connect(self._on_model)
         self.model.refused.connect(self.bar.show_error)
+        self.model.dialog_requested.connect(self.show_models)
+        self.library.renamed.connect(self.options.rename)
+        self.library.arrived.connect(self._on_arrived)
+        self.library.failed.connect(self._on_library_failed)
+        self.page.view_timed.connect(self.options.show_seconds)
+        self.options.changed.connect(self._on_model)
         self.jobs.state_changed.connect(self._on_state)
         self.page.settings_changed.connect(self._save_timer.start)
         self.page.sample_requested.connect(self._on_sample)
-        for combo in (self.device, self.dtype):
-            combo.currentIndexChanged.connect(self._on_model)
         for fold in self._folds().values():
             fold.toggled.connect(self._save_timer.start)
         napari_viewer.events.theme.connect(self._on_theme)
@@ -122,6 +119,20 @@ class EomtDock(QWidget):
         self.model.show_state(StateChanged(client.state, "The model process."))
         self._on_model()
         self._on_image()
+        if self.model.missed:
+            self.bar.show_message(
+                f"{self.model.missed} is no longer on this computer: {self.model.model} takes its "
+                "place.",
+                "Models…",
+                self.show_models,
+            )
+
+    def show_models(self) -> None:
+        """Open the window of all models."""
+        if self.models is None:
+            self.models = ModelDialog(self.library, self.model, self)
+            self._on_theme()
+        self.models.open_at(self.model.model)
 
     def shutdown(self) -> None:
         """End the worker, and let go of the viewer; the layers stay."""
@@ -138,6 +149,7 @@ class EomtDock(QWidget):
         if self._has_left:
             return
         self._has_left = True
+        self.library.close()
         self._viewer.events.theme.disconnect(self._on_theme)
         self._viewer.bind_key(SEGMENT_KEY, None)
         self.page.close_events()
@@ -168,17 +180,6 @@ class EomtDock(QWidget):
         header.addWidget(self.image, 0, 1)
         header.addWidget(QLabel("Model"), 1, 0)
         header.addWidget(self.model, 1, 1)
-        advanced = self.page.form.advanced_grid
-        for text, combo, tip in (
-            ("Device", self.device, "Where the model runs. auto takes the best that is there."),
-            ("Precision", self.dtype, "16 bit is faster on a GPU and rarely changes a result."),
-        ):
-            label = QLabel(text)
-            label.setToolTip(tip)
-            combo.setToolTip(tip)
-            row = advanced.rowCount()
-            advanced.addWidget(label, row, 0)
-            advanced.addWidget(combo, row, 1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -189,8 +190,7 @@ class EomtDock(QWidget):
         layout.addWidget(self.bar)
 
     def _restore(self) -> None:
-        self.device.setCurrentIndex(max(0, self.device.findData(self._settings.device)))
-        self.dtype.setCurrentIndex(max(0, self.dtype.findData(self._settings.dtype)))
+        self.options.choose(self._settings.device, self._settings.dtype)
         self.page.outlines.setChecked(self._settings.outlines)
         self.page.by_category.setChecked(self._settings.by_category)
         for name, fold in self._folds().items():
@@ -200,24 +200,47 @@ class EomtDock(QWidget):
         return {"input": self.page.form.input, "advanced": self.page.form.advanced}
 
     def _model(self) -> tuple[ModelCard, ModelRef]:
-        ref = self.model.ref(str(self.device.currentData()), str(self.dtype.currentData()))
-        return self.model.card, ref
+        return self.model.card, self.options.ref(self.model.model)
 
     def _on_image(self) -> None:
         self.page.show_layer(self.image.layer)
 
     def _on_model(self) -> None:
         card, ref = self._model()
-        self.page.show_model(card)
+        if self._shown_model != self.model.model:
+            self._shown_model = self.model.model
+            self.page.show_model(card)
+            self.options.show_model(self.model.model, card)
+            ref = self.options.ref(self.model.model)
         # Loaded now, it is warm when it is needed.
         self.jobs.client.load(ref)
         self._save_timer.start()
+
+    def _on_arrived(self, name: str) -> None:
+        if self._is_unseen() and name != self.model.model:
+            self.bar.show_message(
+                f"{name} is on this computer.", "Use it", lambda: self.model.choose(name)
+            )
+
+    def _on_library_failed(self, failure: JobFailure) -> None:
+        if self._is_unseen():
+            self.bar.show_error(failure.message, failure.details)
+        if self.models is not None:
+            self.models.show_failure(failure)
+
+    def _is_unseen(self) -> bool:
+        """Whether what happens to models shows in the job bar alone, and may be said there."""
+        is_open = self.models is not None and self.models.isVisible()
+        return not is_open and not self.page.is_running and not self.bar.has_error
 
     def _on_state(self, event: StateChanged) -> None:
         self.model.show_state(event)
 
     def _on_theme(self) -> None:
-        self.page.show_accent(get_theme(self._viewer.theme).current.as_hex())
+        theme = get_theme(self._viewer.theme)
+        self.page.show_accent(theme.current.as_hex())
+        if self.models is not None:
+            self.models.show_colors(theme.current.as_hex(), theme.text.as_hex())
 
     def _on_sample(self) -> None:
         self._viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
@@ -236,9 +259,14 @@ class EomtDock(QWidget):
         self._settings = self._settings.model_copy(
             update={
                 "model": self.model.model,
-                "folders": tuple(Path(folder) for folder in self.model.folders),
-                "device": str(self.device.currentData()),
-                "dtype": str(self.dtype.currentData()),
+                "input_sizes": {
+                    name: choice.input_size
+                    for name, choice in self.options.chosen.items()
+                    if choice.input_size is not None
+                },
+                "compiled": tuple(n for n, c in self.options.chosen.items() if c.compiled),
+                "device": str(self.options.device.currentData()),
+                "dtype": str(self.options.dtype.currentData()),
                 "predict": predict,
                 "outlines": self.page.outlines.isChecked(),
                 "by_category": self.page.by_category.isChecked(),
@@ -246,6 +274,14 @@ class EomtDock(QWidget):
             }
         )
         save_settings(self._settings)
+
+
+def _choices(settings: Settings) -> dict[str, RunChoice]:
+    """Return what was chosen last time for each model that does not run as it is."""
+    return {
+        name: RunChoice(settings.input_sizes.get(name), name in settings.compiled)
+        for name in {*settings.input_sizes, *settings.compiled}
+    }
 
 
 def _params(saved: dict[str, Any]) -> PredictParams:

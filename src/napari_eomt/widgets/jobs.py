@@ -120,6 +120,11 @@ class JobBar(QWidget):
         self.dismiss.clicked.connect(self.clear)
         self.clear()
 
+    @property
+    def has_error(self) -> bool:
+        """Whether it shows an error that has not been dismissed."""
+        return not self.dismiss.isHidden()
+
     def clear(self) -> None:
         """Show nothing."""
         self._show("")

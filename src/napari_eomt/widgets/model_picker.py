@@ -1,24 +1,22 @@
-"""Which model runs, where, and whether its process is ready."""
+"""Which model runs, and whether its process is ready."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QToolButton,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QToolButton, QWidget
 
-from napari_eomt.errors import ModelError
+from napari_eomt.errors import EomtError, ModelError
 from napari_eomt.models.card import ARCHITECTURES, ModelCard
-from napari_eomt.models.catalog import DEFAULT_MODEL, bundled_models, find_model
-from napari_eomt.worker.messages import ModelRef, StateChanged, WorkerState
+from napari_eomt.models.catalog import DEFAULT_MODEL
+from napari_eomt.widgets.model_table import title_of
+from napari_eomt.worker.messages import StateChanged, WorkerState
+
+if TYPE_CHECKING:
+    from napari_eomt.models.rows import ModelRow
+    from napari_eomt.widgets.model_library import ModelLibrary
 
 _DOTS = {
     WorkerState.STARTING: ("#9E9E9E", "starting"),
@@ -30,24 +28,26 @@ _DOTS = {
 
 
 class ModelPicker(QWidget):
-    """Chooses a bundled model or a folder; shows the state of the process that runs it.
+    """Chooses among the models that are on this computer; shows the state of their process.
 
     Parameters
     ----------
+    library : ModelLibrary
     model : str
-        Name or folder to begin with.
-    folders : iterable of str
-        Folders that were chosen before.
+        Name or folder to begin with; `missed` is this if it cannot be used.
     """
 
     changed = Signal()
     refused = Signal(str)
+    dialog_requested = Signal()
 
     def __init__(
-        self, model: str, folders: tuple[str, ...] = (), parent: QWidget | None = None
+        self, library: ModelLibrary, model: str = DEFAULT_MODEL, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
-        self._cards: dict[str, ModelCard] = bundled_models()
+        self._library = library
+        self._model = DEFAULT_MODEL
+        self._wanted = ""
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -55,53 +55,87 @@ class ModelPicker(QWidget):
         self.combo.setMinimumContentsLength(6)
         self.browse = QToolButton()
         self.browse.setText("…")
-        self.browse.setToolTip("Choose a model's folder: config.json and model.safetensors.")
+        self.browse.setToolTip("Models: download, add, delete")
         self.status = QLabel()
+        self.coming = QToolButton()
+        self.coming.setAutoRaise(True)
+        self.coming.setToolTip("Show the models that are on their way.")
         row = QHBoxLayout()
         row.addWidget(self.combo, 1)
         row.addWidget(self.browse)
+        below = QHBoxLayout()
+        below.addWidget(self.status, 1)
+        below.addWidget(self.coming)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row, 0, 0)
-        layout.addWidget(self.status, 1, 0)
-        for name in self._cards:
-            self.combo.addItem(name, name)
-        for folder in folders:
-            self._add_folder(folder)
-        if model not in self._cards:
-            self._add_folder(model)
-        index = self.combo.findData(model)
-        self.combo.setCurrentIndex(index if index >= 0 else self.combo.findData(DEFAULT_MODEL))
-        self._on_chosen()
+        layout.addLayout(below, 1, 0)
+        self.missed = "" if self._begin_with(model) else model
+        self._fill()
+        self._show_card()
+        self._show_coming()
         self.combo.currentIndexChanged.connect(self._on_chosen)
-        self.browse.clicked.connect(self._on_browse)
+        self.browse.clicked.connect(self.dialog_requested)
+        self.coming.clicked.connect(self.dialog_requested)
+        library.changed.connect(self._on_library)
+        library.progressed.connect(self._show_coming)
+        library.renamed.connect(self._on_renamed)
+        library.arrived.connect(self._on_arrived)
         self.show_state(StateChanged(WorkerState.STARTING, "The model process is starting."))
 
     @property
     def card(self) -> ModelCard:
         """What the chosen model is."""
-        return self._cards[self.model]
+        card = self._row().card
+        if card is None:  # only those that are usable can be chosen
+            raise ModelError(f"{self._model} is no longer on this computer. Choose another model.")
+        return card
 
     @property
     def model(self) -> str:
-        """Name or folder of the chosen model."""
-        return str(self.combo.currentData())
+        """Name of the chosen model."""
+        return self._model
 
     @property
-    def folders(self) -> tuple[str, ...]:
-        """The folders among the models."""
-        known = bundled_models()
-        return tuple(name for name in self._cards if name not in known)
+    def fallback(self) -> str:
+        """Name of the model that takes the place of one that goes."""
+        return DEFAULT_MODEL
+
+    @property
+    def wanted(self) -> str:
+        """Name of the model to choose as soon as it is on this computer; may be empty."""
+        return self._wanted
+
+    def choose(self, name: str) -> None:
+        """Choose a model that is on this computer."""
+        row = self._library.row(name)
+        if row is None or not row.is_usable:
+            self.refused.emit(f"{name} is not on this computer. Download or add it first.")
+            return
+        self._wanted = ""
+        if name != self._model:
+            self._model = name
+            self._fill()
+            self._show_card()
+            self.changed.emit()
+
+    def choose_when_here(self, name: str) -> None:
+        """Choose a model as soon as it is on this computer, unless another is chosen before."""
+        self._wanted = name
 
     def choose_folder(self, folder: str) -> None:
         """Take up a model's folder and choose it; `refused` tells why it cannot be."""
         try:
-            find_model(folder)
-        except ModelError as error:
+            self.choose(self._library.add_folder(Path(folder)))
+        except EomtError as error:
             self.refused.emit(str(error))
-            return
-        self._add_folder(folder)
-        self.combo.setCurrentIndex(self.combo.findData(folder))
+
+    def leave(self, name: str) -> None:
+        """Choose the fallback if this model, which is about to go, is the chosen one."""
+        if name == self._wanted:
+            self._wanted = ""
+        if name == self._model:
+            self.choose(self.fallback)
 
     def show_state(self, event: StateChanged) -> None:
         """Show the state of the process."""
@@ -110,21 +144,71 @@ class ModelPicker(QWidget):
         self.status.setText(f'<span style="color:{color}">●</span> {where}{word}')
         self.status.setToolTip(event.detail)
 
-    def ref(self, device: str, dtype: str) -> ModelRef:
-        """Return the model as the worker takes it."""
-        return ModelRef(self.model, device, dtype)
+    def _row(self) -> ModelRow:
+        row = self._library.row(self._model)
+        assert row is not None, "the library has every model that was chosen"  # noqa: S101
+        return row
 
-    def _add_folder(self, folder: str) -> None:
-        if folder in self._cards:
-            return
-        try:
-            card = find_model(folder)
-        except ModelError:
-            return  # a folder remembered from last time that is gone
-        self._cards[folder] = card
-        self.combo.addItem(card.name, folder)
+    def _begin_with(self, model: str) -> bool:
+        row = self._library.row(model)
+        if row is None and Path(model).expanduser().is_dir():
+            row = self._library.row_of_folder(Path(model))
+            if row is None:
+                try:
+                    row = self._library.row(self._library.add_folder(Path(model)))
+                except EomtError:
+                    return False  # a folder remembered from last time that is no model any more
+        if row is None or not row.is_usable:
+            return False
+        self._model = row.name
+        return True
+
+    def _fill(self) -> None:
+        """Offer what is on this computer, without a change of what is chosen."""
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        for row in self._library.usable:
+            self.combo.addItem(title_of(row), row.name)
+        self.combo.setCurrentIndex(self.combo.findData(self._model))
+        self.combo.blockSignals(False)
 
     def _on_chosen(self) -> None:
+        self.choose(str(self.combo.currentData()))
+
+    def _on_library(self) -> None:
+        if not any(row.name == self._model for row in self._library.usable):
+            gone, self._model = self._model, self.fallback
+            self._fill()
+            self._show_card()
+            self.changed.emit()
+            self.refused.emit(
+                f"{gone} is no longer on this computer: {self._model} takes its place."
+            )
+        else:
+            self._fill()
+        self._show_coming()
+
+    def _on_renamed(self, old: str, new: str) -> None:
+        if self._model == old:
+            self._model = new
+            self._fill()
+            self.changed.emit()
+
+    def _on_arrived(self, name: str) -> None:
+        if name == self._wanted:
+            self.choose(name)
+
+    def _show_coming(self) -> None:
+        states = self._library.jobs.states
+        if states:
+            name, state = next(iter(states.items()))
+            more = f" and {len(states) - 1} more" if len(states) > 1 else ""
+            percent = "" if state.percent is None else f" {state.percent} %"
+            self.coming.setText(f"↓{percent}{more}")
+            self.coming.setToolTip(f"{name}: {state.details}{more}. Click to show the models.")
+        self.coming.setVisible(bool(states))
+
+    def _show_card(self) -> None:
         card = self.card
         self.combo.setToolTip(
             f"<b>{card.title}</b><br>{card.description}<br>"
@@ -133,9 +217,3 @@ class ModelPicker(QWidget):
             f"{len(card.categories)} categories"
             + (f"<br>Licence: {card.licence}" if card.licence else "")
         )
-        self.changed.emit()
-
-    def _on_browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose a model's folder", str(Path.home()))
-        if folder:
-            self.choose_folder(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -22,6 +22,9 @@ from superqt import QLabeledDoubleSlider
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.structures.segments import TASKS, Task
 from napari_eomt.widgets.fold import Fold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TASK_WORDS: dict[Task, tuple[str, str]] = {
     "instance": (
@@ -175,7 +178,7 @@ class ParamsForm(QWidget):
         low_high = (self.low.value(), self.high.value())
         return PredictParams(
             **self._hidden,
-            task=next((t for t, b in self.tasks.items() if b.isChecked()), None),
+            task=self.task,
             score_threshold=round(self.score.value(), 3),
             mask_threshold=round(self.mask_level.value(), 3),
             min_area=self.min_area.value(),
@@ -190,12 +193,35 @@ class ParamsForm(QWidget):
             channels=channels,
         )
 
+    @property
+    def task(self) -> Task | None:
+        """The task that is chosen."""
+        return next((task for task, button in self.tasks.items() if button.isChecked()), None)
+
     def offer_tasks(self, tasks: tuple[Task, ...]) -> None:
         """Let the user choose only among the tasks that the model serves."""
         for task, button in self.tasks.items():
             button.setVisible(task in tasks)
         if not any(button.isChecked() for t, button in self.tasks.items() if t in tasks):
             self.tasks[tasks[0]].setChecked(True)
+
+    def thresholds(self) -> dict[str, float]:
+        """Return the thresholds that the form shows, by their names."""
+        return {name: round(slider.value(), 3) for name, slider in self._thresholds().items()}
+
+    def set_thresholds(self, values: Mapping[str, float]) -> None:
+        """Show other thresholds, without `changed`: nobody has moved a slider."""
+        self._is_filling = True
+        for name, value in values.items():
+            self._thresholds()[name].setValue(value)
+        self._is_filling = False
+
+    def _thresholds(self) -> dict[str, QLabeledDoubleSlider]:
+        return {
+            "score_threshold": self.score,
+            "mask_threshold": self.mask_level,
+            "overlap_threshold": self.overlap_threshold,
+        }
 
     def show_measured_size(self, size: float | None) -> None:
         """Show the object size that a run measured."""

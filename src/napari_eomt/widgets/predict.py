@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtGui import QAction, QColor
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -26,7 +26,10 @@ from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams
 from napari_eomt.viewer.image_source import LayerSource, current_frame
 from napari_eomt.widgets.axes_form import AxesForm
+from napari_eomt.widgets.download_job import size_of
+from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.params_form import ParamsForm
+from napari_eomt.widgets.thresholds import in_words, recommended, to_move
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_eomt.models.card import ModelCard
-    from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.structures.segments import Segmentation, Task
     from napari_eomt.viewer.results import Result, Results
     from napari_eomt.widgets.jobs import JobBar, Jobs
     from napari_eomt.worker.messages import (
@@ -60,6 +63,7 @@ class _Run:
     n_frames: int
     is_decision: bool
     card: ModelCard
+    ref: ModelRef
     create: Callable[[], Result] | None = None
     """Makes the result, and its layer, when the first frame comes in."""
     before: dict[int, Segmentation] = field(default_factory=dict)
@@ -86,6 +90,7 @@ class SegmentPage(QWidget):
 
     settings_changed = Signal()
     sample_requested = Signal()
+    view_timed = Signal(object, float)  # ModelRef; seconds that it takes for a tile
 
     def __init__(
         self,
@@ -103,6 +108,9 @@ class SegmentPage(QWidget):
         self._layer: Image | None = None
         self._runs: dict[int, _Run] = {}
         self._last_params: PredictParams | None = None
+        self._card: ModelCard | None = None
+        self._recommended: dict[str, float] | None = None
+        self._recommended_for: Task | None = None
 
         self.hint = QLabel("Open an image (File → Open, or drop it here), or begin with a sample.")
         self.hint.setWordWrap(True)
@@ -211,17 +219,38 @@ class SegmentPage(QWidget):
 
     def show_accent(self, color: str) -> None:
         """Let the primary button stand out in a theme's colour."""
-        # Whichever of black and white has the more contrast on it.
-        text = "black" if QColor(color).lightnessF() > 0.6 else "white"
-        self.segment.setStyleSheet(
-            f"QPushButton:enabled {{ background: {color}; color: {text}; }}"
-            "QPushButton { font-weight: bold; padding: 6px; }"
-        )
+        self.segment.setStyleSheet(primary_style(color))
 
     def show_model(self, card: ModelCard) -> None:
-        """Offer what another model serves."""
+        """Offer what another model serves, with the thresholds that it recommends.
+
+        What is there was made by another model: nothing is decided anew about it.
+        """
+        self._card = card
+        self.form.blockSignals(True)
         self.form.offer_tasks(card.tasks)
+        self.form.blockSignals(False)
         self.form.show_measured_size(None)
+        moved = self._recommend()
+        if self._last_params is not None:
+            update = {"task": self.form.task, **moved}
+            self._last_params = self._last_params.model_copy(update=update)
+        if moved and not self.is_running and not self._bar.has_error:
+            self._bar.show_message(f"{card.name} recommends: {in_words(moved)}.")
+
+    def _recommend(self) -> dict[str, float]:
+        """Move the thresholds that nobody has moved to what is recommended; return those."""
+        if self._card is None:
+            return {}
+        before = self._recommended
+        task = self.form.task
+        self._recommended = recommended(self._card, task)
+        self._recommended_for = task
+        if before is None:  # those of last time
+            return {}
+        moved = to_move(self.form.thresholds(), before, self._recommended)
+        self.form.set_thresholds(moved)
+        return moved
 
     def run_frame(self) -> None:
         """Segment the frame that the viewer shows."""
@@ -268,7 +297,7 @@ class SegmentPage(QWidget):
         card, ref = self._model()
         result = self._results.find(layer, roles)
         wants_new = self.keep.currentData() == "new" and self._n_locked() > 0
-        run = _Run(len(frames), is_decision=False, card=card)
+        run = _Run(len(frames), is_decision=False, card=card, ref=ref)
         if result is None or wants_new:
             run.key = uuid4().hex
             run.create = partial(
@@ -301,9 +330,12 @@ class SegmentPage(QWidget):
         )
         self._last_params = self.params()
         job = self._jobs.client.decide(result.key, frames, self._last_params)
-        self._runs[job] = _Run(len(frames), is_decision=True, card=self._model()[0])
+        card, ref = self._model()
+        self._runs[job] = _Run(len(frames), is_decision=True, card=card, ref=ref)
 
     def _on_params(self) -> None:
+        if self.form.task != self._recommended_for:
+            self._recommend()
         self.settings_changed.emit()
         self._follow()
 
@@ -351,7 +383,7 @@ class SegmentPage(QWidget):
         if run is None or run.is_decision:
             return
         if event.frame is None:
-            self._bar.show_running(f"Loading {run.card.name}…")
+            self._bar.show_running(*_loading(run.card.name, event))
             return
         where = f"frame {event.n_done + 1} of {event.n_frames} · " if event.n_frames > 1 else ""
         if event.what == "tile":
@@ -373,6 +405,7 @@ class SegmentPage(QWidget):
         document = result.document
         if not run.is_decision:
             run.before[event.frame] = document.segmentation(event.frame)
+            self.view_timed.emit(run.ref, event.seconds / max(1, event.n_tiles))
         document.propose(event.frame, event.segmentation)
         result.view.show([event.frame])
         run.n_objects += len(event.segmentation.segments)
@@ -472,6 +505,16 @@ class SegmentPage(QWidget):
         if self._layer is None or self.axes.roles is None:
             return 0
         return current_frame(self._layer, self.axes.roles, self._viewer.dims.point)
+
+
+def _loading(name: str, event: JobProgress) -> tuple[str, float, float]:
+    """Say what keeps a model from running yet, and how much of it is done."""
+    if event.what in ("downloading", "checking") and event.total:
+        text = f"{event.what.capitalize()} {name}: {size_of(event.done, event.total)}"
+        return text, event.done / event.total, 1
+    if event.what == "waiting":
+        return f"Waiting for the server, or for another program that fetches {name}…", 0, 0
+    return f"{'Converting' if event.what == 'converting' else 'Loading'} {name}…", 0, 0
 
 
 def _objects(n: int) -> str:
