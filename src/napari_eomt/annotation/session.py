@@ -95,6 +95,11 @@ class Session:
         return self._done[-1][0].name if self._done else ""
 
     @property
+    def undo_key(self) -> Hashable:
+        """What the last step was told to merge with; None if nothing."""
+        return self._done[-1][1] if self._done else None
+
+    @property
     def redo_name(self) -> str:
         """What `redo` would do again; empty if nothing."""
         return self._undone[-1].name if self._undone else ""
@@ -148,11 +153,12 @@ class Session:
     def _take(self, edit: Edit, merge_with: Hashable, *, pixels: bool) -> bool:
         if not edit:
             return False
-        if self._group is None:
-            self._undone.clear()
         if self._group is not None:
             self._group.append(edit)
-        elif merge_with is not None and self._done and self._done[-1][1] == merge_with:
+            self._apply(edit, pixels=pixels)
+            return True
+        self._undone.clear()
+        if merge_with is not None and self._done and self._done[-1][1] == merge_with:
             last, _ = self._done.pop()
             self._n_bytes -= last.nbytes
             merged = replace(last, name=edit.name).then(edit)

@@ -2,92 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari.layers import Labels
 
-Touched: TypeAlias = tuple[tuple[Any, ...], frozenset[int]]
-"""Where in the layer's data (an index for each axis: slices, or arrays of positions), and the ids
-that were there before or are there now."""
+
+@dataclass(frozen=True, eq=False)
+class Touched:
+    """A part of a layer's data that was painted.
+
+    Parameters
+    ----------
+    region : tuple of slice
+        One for each axis.
+    difference : unsigned int
+        The exclusive or of the ids before and now, of the shape of the region; 0 where nothing
+        changed.
+    """
+
+    region: tuple[slice, ...]
+    difference: npt.NDArray[np.unsignedinteger[Any]]
 
 
 class PaintTracker:
-    """Tells which ids a stroke, a fill, a polygon, an undo or a redo has touched, and where.
+    """Tells which pixels a stroke, a fill or a polygon has changed, and takes over undo and redo.
 
-    napari tells of painting by the event `paint`, but of undo and redo only that the layer is to
-    be redrawn; which of them it was is read from the lengths of its histories.
+    napari's own history holds pixels alone, and knows nothing of what else has changed meanwhile:
+    here it is emptied after each edit, and the layer's `undo` and `redo` are the ones given.
 
     Parameters
     ----------
     layer : napari.layers.Labels
         The layer itself, not a proxy.
     callback : callable
-        Called with the touched places after each edit.
+        Called with what was painted, after each edit; the pixels are in the data by then.
+    undo, redo : callable
+        For the layer's own.
     """
 
-    def __init__(self, layer: Labels, callback: Callable[[list[Touched]], None]) -> None:
+    def __init__(
+        self,
+        layer: Labels,
+        callback: Callable[[list[Touched]], None],
+        undo: Callable[[], object],
+        redo: Callable[[], object],
+    ) -> None:
         self._layer = layer
         self._callback = callback
-        self._n_steps = self._lengths()
-        self._unwritten: list[Touched] = []
+        self._unwritten: list[Any] = []
+        # What napari's keys, and whatever program edits the layer, call.
+        layer.undo, layer.redo = undo, redo
         layer.events.paint.connect(self._on_paint)
-        layer.events.set_data.connect(self._on_redrawn)
+        layer.events.set_data.connect(self._on_written)
         layer.events.labels_update.connect(self._on_written)
 
     def close(self) -> None:
-        """Stop following."""
-        self._layer.events.paint.disconnect(self._on_paint)
-        self._layer.events.set_data.disconnect(self._on_redrawn)
-        self._layer.events.labels_update.disconnect(self._on_written)
-
-    def forget_history(self) -> None:
-        """Drop napari's undo steps: they hold pixels that are no longer what they were.
-
-        A stroke that is under way goes on, as another one.
-        """
+        """Stop following, and give napari its own undo back."""
         layer = self._layer
-        is_stroke, staged = layer._block_history, list(_touched(layer._staged_history))
+        vars(layer).pop("undo", None)
+        vars(layer).pop("redo", None)
+        layer.events.paint.disconnect(self._on_paint)
+        layer.events.set_data.disconnect(self._on_written)
+        layer.events.labels_update.disconnect(self._on_written)
+
+    @property
+    def is_stroke(self) -> bool:
+        """Whether a stroke is under way."""
+        return bool(self._layer._block_history)
+
+    def flush(self) -> None:
+        """Tell of the stroke that is under way, as far as it has come; the rest is another one."""
+        layer = self._layer
+        is_stroke, staged = layer._block_history, layer._staged_history
         layer._reset_history()
         layer._block_history = is_stroke
-        self._n_steps = self._lengths()
-        if staged:
-            self._callback(staged)
-
-    def _lengths(self) -> tuple[int, int]:
-        return len(self._layer._undo_history), len(self._layer._redo_history)
+        self._unwritten += staged
+        self._on_written()
 
     def _on_paint(self, event: Any) -> None:
-        self._n_steps = self._lengths()
-        self._unwritten += _touched(event.value)
+        self._unwritten += event.value
         # A stroke of the mouse is told when it is over, a single edit before its pixels are there.
         if _is_written(self._layer.data, event.value[-1]):
             self._on_written()
 
     def _on_written(self, event: Any = None) -> None:
-        if self._unwritten:
-            touched, self._unwritten = self._unwritten, []
-            self._callback(touched)
-
-    def _on_redrawn(self, event: Any = None) -> None:
-        self._on_written()
-        undo, redo = self._layer._undo_history, self._layer._redo_history
-        n_undo, n_redo = self._n_steps
-        self._n_steps = self._lengths()
-        # A step undone or redone has moved from one history to the other. Where only one has
-        # changed, a stroke has begun after an undo, or napari has dropped its steps.
-        n = len(redo) - n_redo
-        if n == 0 or len(undo) != n_undo - n:
+        if not self._unwritten:
             return
-        source = redo if n > 0 else undo
-        items = [source[k] for k in range(len(source) - abs(n), len(source))]
-        touched = [place for item in items for place in _touched(item)]
-        if touched:
-            self._callback(touched)
+        atoms, self._unwritten = self._unwritten, []
+        self._layer._undo_history.clear()
+        self._layer._redo_history.clear()
+        self._callback(list(_touched(atoms, self._layer.data.shape)))
 
 
 def _is_written(data: Any, atom: Any) -> bool:
@@ -103,12 +114,32 @@ def _mask(atom: Any, shape: tuple[int, ...]) -> Any:
     return ... if atom.mask is None else np.reshape(atom.mask, shape)
 
 
-def _touched(item: Any) -> Iterator[Touched]:
-    """Read one history item: a list of atoms, of either of napari's two forms."""
-    for atom in item:
+def _touched(atoms: list[Any], shape: tuple[int, ...]) -> Iterator[Touched]:
+    """Read a history item: a list of atoms, of either of napari's two forms."""
+    for atom in atoms:
         if hasattr(atom, "slice_key"):
-            where, old, new = atom.slice_key, atom.old_values, atom.new_value
+            region = tuple(
+                slice(*part.indices(side)[:2]) if isinstance(part, slice) else slice(part, part + 1)
+                for part, side in zip(atom.slice_key, shape, strict=True)
+            )
+            sides = [part.stop - part.start for part in region]
+            old = np.asarray(atom.old_values)
+            difference = np.zeros(sides, old.dtype)
+            mask = ... if atom.mask is None else np.reshape(atom.mask, sides)
+            # With a mask the old values are those under it, else those of the whole region.
+            values = old.ravel() if atom.mask is not None else old.reshape(sides)
+            difference[mask] = values ^ old.dtype.type(atom.new_value)
         else:
             where, old, new = atom
-        ids = {int(i) for i in np.unique(old)} | {int(i) for i in np.unique(new)}
-        yield tuple(where), frozenset(ids - {0})
+            arrays = np.broadcast_arrays(*(np.atleast_1d(part) for part in where))
+            points = [array.ravel() % side for array, side in zip(arrays, shape, strict=True)]
+            if not points[0].size:
+                continue
+            region = tuple(slice(int(p.min()), int(p.max()) + 1) for p in points)
+            old = np.asarray(old)
+            values = np.broadcast_to(old ^ np.asarray(new, old.dtype), arrays[0].shape).ravel()
+            difference = np.zeros([part.stop - part.start for part in region], old.dtype)
+            difference[tuple(p - part.start for p, part in zip(points, region, strict=True))] = (
+                values
+            )
+        yield Touched(region, difference)

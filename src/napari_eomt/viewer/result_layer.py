@@ -1,31 +1,37 @@
-"""The Labels layer in which a document is shown and painted, bound to its image layer."""
+"""The Labels layer in which a session is shown and painted, bound to its image layer."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
 
-from napari_eomt.structures.segments import Status
+from napari_eomt.annotation.canvas import around
+from napari_eomt.annotation.edits import joined
+from napari_eomt.annotation.operations import painted
 from napari_eomt.viewer.colormaps import by_category, category_colors, shows_ids_to
+from napari_eomt.viewer.features import FeatureTable
 from napari_eomt.viewer.image_source import layer_array
 from napari_eomt.viewer.labels_sync import PaintTracker, Touched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from napari.layers import Image
 
-    from napari_eomt.annotation.document import Document
+    from napari_eomt.annotation.edits import Edit
+    from napari_eomt.annotation.session import Session
     from napari_eomt.structures.axes import AxisRoles
 
 METADATA_KEY = "napari_eomt"
 
 
 class ResultLayer:
-    """Shows a document in a Labels layer, and tells the document what is painted there.
+    """Shows a session's document in a Labels layer, and tells the session what is painted there.
 
     Parameters
     ----------
@@ -33,14 +39,17 @@ class ResultLayer:
         The source. Name, scale, translation, rotation, shear and units are taken from it.
     roles : AxisRoles
         Which axis of the image's array is what.
-    document : Document
+    session : Session
     """
 
-    def __init__(self, image: Image, roles: AxisRoles, document: Document) -> None:
-        self.document = document
+    def __init__(self, image: Image, roles: AxisRoles, session: Session) -> None:
+        self.session = session
+        self.document = session.document
         self.image = image
+        self.category_id = next(iter(self.document.categories))
         self._roles = roles
         self._by_category = False
+        self._is_recording = self._is_batch = self._is_stale = False
         # A channel axis between others must stay, or the axes before it would move.
         self._channel_axis = (
             roles.channel
@@ -55,12 +64,29 @@ class ResultLayer:
             metadata={METADATA_KEY: {"image": str(image.name)}},
             **self._transforms(),
         )
-        self._tracker = PaintTracker(self.layer, self._on_painted)
-        self.update_features()
+        self._table = FeatureTable(self.document)
+        self._tracker = PaintTracker(self.layer, self._on_painted, self.undo, self.redo)
+        session.changed.connect(self._on_changed)
+        self._show_table()
 
     def close(self) -> None:
         """Let go of the layer, which stays as it is."""
         self._tracker.close()
+        self.session.changed.disconnect(self._on_changed)
+
+    def undo(self) -> None:
+        """Take the last step back, whatever it was; not within a stroke."""
+        if not self._tracker.is_stroke:
+            self.session.undo()
+
+    def redo(self) -> None:
+        """Do the step again that was taken back last; not within a stroke."""
+        if not self._tracker.is_stroke:
+            self.session.redo()
+
+    def flush(self) -> None:
+        """Let the session know of a stroke that is under way: call it before making an edit."""
+        self._tracker.flush()
 
     @property
     def is_intact(self) -> bool:
@@ -72,15 +98,37 @@ class ResultLayer:
             and data.__array_interface__ == self._shown().__array_interface__
         )
 
-    def show(self, frames: Iterable[int]) -> None:
-        """Redraw after the document's id maps of these frames have changed."""
-        if not self.is_intact:
-            # The ids have outgrown their dtype.
-            self.layer.data = self._shown()
-        self._tracker.forget_history()
-        shown = self._frame_shown()
-        if shown is None or shown in set(frames):
-            self.layer.refresh(extent=False)
+    def _on_changed(self, edit: Edit) -> None:
+        """Show an edit."""
+        if not self._is_recording and edit.pixels:
+            if not self.is_intact:
+                # The ids have outgrown their dtype.
+                self.layer.data = self._shown()
+            shown = self._frame_shown()
+            if shown is None or shown in {change.frame for change in edit.pixels}:
+                self.layer.refresh(extent=False)
+        if edit.categories:
+            self._table.rebuild()
+        elif edit.segments:
+            self._table.update({change.id for change in edit.segments})
+        if edit.categories or edit.segments:
+            self._is_stale = True
+            if not self._is_batch:
+                self._show_table()
+
+    @contextmanager
+    def table_later(self) -> Iterator[None]:
+        """Leave the table as it is within the block; `show_table` brings it up to date."""
+        before, self._is_batch = self._is_batch, True
+        try:
+            yield
+        finally:
+            self._is_batch = before
+
+    def show_table(self) -> None:
+        """Show the table of objects, and their colours, if they have changed."""
+        if self._is_stale:
+            self._show_table()
 
     def _frame_shown(self) -> int | None:
         """Return the frame that the sliders show; None where they show more than one."""
@@ -91,32 +139,9 @@ class ResultLayer:
         at = np.clip(np.round(steps), 0, np.array(shape) - 1).astype(int)
         return int(np.ravel_multi_index(tuple(at), shape)) if shape else 0
 
-    def _frames_at(self, where: tuple[Any, ...]) -> list[int]:
-        """Return the frames that an index into the layer's data touches."""
-        frames = np.arange(self.document.n_frames).reshape(self.document.frame_shape)
-        return [int(i) for i in np.unique(frames[tuple(where[axis] for axis in self._frame_axes)])]
-
-    def update_features(self) -> None:
-        """Bring the table of objects, and their colours, up to date."""
-        # Here, not above: it takes a fifth of a second, and napari itself waits for a layer.
-        import pandas as pd
-
-        document = self.document
-        names = {i: category.name for i, category in document.categories.items()}
-        rows = [
-            (s.id, names[s.category_id], s.score, s.status.value, s.area, frame)
-            for frame, s in document.iter_segments()
-        ]
-        table = pd.DataFrame(
-            rows, columns=["index", "category", "score", "status", "area", "frame"]
-        )
-        table["score"] = table["score"].astype(float).round(3)
-        # An id drawn in several frames has one row: that of the first frame where it is locked.
-        order = table["status"].eq(Status.PROPOSED.value).sort_values(kind="stable").index
-        table = table.loc[order].drop_duplicates("index").sort_values("index", ignore_index=True)
-        if not document.frame_shape:
-            table = table.drop(columns="frame")
-        self.layer.features = table
+    def _show_table(self) -> None:
+        self._is_stale = False
+        self.layer.features = self._table.frame()
         if self._by_category:
             self._color()
 
@@ -136,17 +161,38 @@ class ResultLayer:
     def _on_painted(self, touched: list[Touched]) -> None:
         if not self.is_intact:
             return
-        ids_in: dict[int, set[int]] = {}
-        for where, ids in touched:
-            for frame in self._frames_at(where):
-                ids_in.setdefault(frame, set()).update(ids)
-        category_id = next(iter(self.document.categories))
-        changed = [
-            self.document.repainted(frame, sorted(ids), category_id)
-            for frame, ids in ids_in.items()
-        ]
-        if any(changed):
-            self.update_features()
+        parts: dict[int, list[tuple[tuple[int, int], np.ndarray[Any, Any]]]] = {}
+        for place in touched:
+            for frame, origin, difference in self._by_frame(place):
+                parts.setdefault(frame, []).append((origin, difference))
+        document = self.document
+        edits = []
+        for frame, of_frame in parts.items():
+            difference, origin = _sum(of_frame)
+            edits.append(painted(document, frame, difference, origin, self.category_id))
+        if not edits:
+            return
+        self._is_recording = True
+        try:
+            self.session.record(joined(edits[0].name, edits))
+        finally:
+            self._is_recording = False
+
+    def _by_frame(
+        self, place: Touched
+    ) -> Iterator[tuple[int, tuple[int, int], np.ndarray[Any, Any]]]:
+        """Yield frame, (y, x) of the first pixel, and (h, w) difference of what was painted."""
+        axes, document = self._frame_axes, self.document
+        origin = place.region[-2].start, place.region[-1].start
+        ranges = [range(place.region[axis].start, place.region[axis].stop) for axis in axes]
+        for steps in product(*ranges):
+            index: list[Any] = [0] * (len(place.region) - 2)
+            for axis, step in zip(axes, steps, strict=True):
+                index[axis] = step - place.region[axis].start
+            difference = place.difference[tuple(index)]
+            if difference.any():
+                shape = document.frame_shape
+                yield int(np.ravel_multi_index(steps, shape)) if shape else 0, origin, difference
 
     @property
     def _frame_axes(self) -> list[int]:
@@ -195,3 +241,18 @@ class ResultLayer:
             "units": tuple(image.units)[skip:],
             "axis_labels": tuple(image.axis_labels)[skip:],
         }
+
+
+def _sum(
+    parts: list[tuple[tuple[int, int], np.ndarray[Any, Any]]],
+) -> tuple[np.ndarray[Any, Any], tuple[int, int]]:
+    """Return several differences of a frame as one, and where its first pixel lies."""
+    if len(parts) == 1:
+        return parts[0][1], parts[0][0]
+    box = around((y, x, y + d.shape[0], x + d.shape[1]) for (y, x), d in parts)
+    total = np.zeros((box[2] - box[0], box[3] - box[1]), parts[0][1].dtype)
+    for (y, x), difference in parts:
+        rows = slice(y - box[0], y - box[0] + difference.shape[0])
+        columns = slice(x - box[1], x - box[1] + difference.shape[1])
+        total[rows, columns] ^= difference
+    return total, (box[0], box[1])

@@ -1,25 +1,28 @@
-"""The documents of a viewer's images, each with the Labels layer that shows it."""
+"""The sessions of a viewer's images, each with the Labels layer that shows it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.annotation.document import Document
+from napari_eomt.annotation.operations import propose
+from napari_eomt.annotation.session import Session
 from napari_eomt.viewer.result_layer import ResultLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from napari.components import ViewerModel
     from napari.layers import Image
 
     from napari_eomt.structures.axes import AxisRoles
     from napari_eomt.structures.categories import Category
+    from napari_eomt.structures.segments import Segmentation
     from napari_eomt.viewer.image_source import LayerSource
 
 
 class Result:
-    """An image's document, its layer, and the key under which the worker keeps its proposals."""
+    """An image's session, its layer, and the key under which the worker keeps its proposals."""
 
     def __init__(
         self,
@@ -33,7 +36,20 @@ class Result:
         self.image = image
         self.roles = roles
         self.document = Document(source.frame_shape, source.image_shape, categories)
-        self.view = ResultLayer(image, roles, self.document)
+        self.session = Session(self.document)
+        self.view = ResultLayer(image, roles, self.session)
+
+    def propose(
+        self, frame: int, proposed: Segmentation, name: str, merge_with: Hashable = None
+    ) -> None:
+        """Replace what is merely proposed in a frame; a stroke under way is not lost.
+
+        The table of objects is left to `ResultLayer.show_table`: of many frames, once.
+        """
+        self.view.flush()
+        edit = propose(self.document, frame, proposed, name)
+        with self.view.table_later():
+            self.session.do(edit, merge_with=merge_with)
 
 
 class Results:

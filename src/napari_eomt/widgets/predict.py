@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.annotation.operations import add_categories
 from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams
 from napari_eomt.viewer.image_source import LayerSource, current_frame
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_eomt.annotation.edits import Edit
     from napari_eomt.models.card import ModelCard
-    from napari_eomt.structures.segments import Segmentation, Task
+    from napari_eomt.structures.segments import Task
     from napari_eomt.viewer.results import Result, Results
     from napari_eomt.widgets.jobs import JobBar, Jobs
     from napari_eomt.worker.messages import (
@@ -66,7 +68,6 @@ class _Run:
     ref: ModelRef
     create: Callable[[], Result] | None = None
     """Makes the result, and its layer, when the first frame comes in."""
-    before: dict[int, Segmentation] = field(default_factory=dict)
     key: str = ""
     n_objects: int = 0
     n_full: int = 0
@@ -271,18 +272,19 @@ class SegmentPage(QWidget):
         for job in list(self._runs):
             self._jobs.client.cancel(job)
 
-    def undo_run(self, key: str, run: _Run) -> None:
-        """Put back what a run has replaced."""
+    def undo_run(self, key: str, step: object) -> None:
+        """Put back what a run has replaced, if nothing was done since."""
         result = self._results.by_key(key)
         if result is None:
             self._bar.show_message("Its layer is no longer there: nothing to undo.")
-            return
-        for frame, before in run.before.items():
-            result.document.restore(frame, before)
-        result.view.show(run.before)
-        result.view.update_features()
-        self._show_frames()
-        self._bar.show_message("The run is undone.")
+        elif result.session.undo_key != step:
+            self._bar.show_message(
+                f"Since then: {result.session.undo_name or 'undone already'}. "
+                "Ctrl+Z goes back step by step."
+            )
+        else:
+            result.session.undo()
+            self._bar.show_message("The run is undone.")
 
     def _run(self, frames: list[int]) -> None:
         layer, roles = self._layer, self.axes.roles
@@ -305,7 +307,7 @@ class SegmentPage(QWidget):
             )
         else:
             run.key = result.key
-            result.document.add_categories(card.categories)
+            result.session.do(add_categories(result.document, card.categories))
         self._last_params = params
         # Every job that decides about the proposals that this one replaces is pointless.
         for job, other in self._runs.items():
@@ -371,8 +373,10 @@ class SegmentPage(QWidget):
         result.view.color_by_category(self.by_category.isChecked())
         result.view.layer.contour = OUTLINE_PX if self.outlines.isChecked() else 0
 
-    def _on_repainted(self, frame: int) -> None:
-        self._show_frames()
+    def _on_edited(self, edit: Edit) -> None:
+        # Not while frames come in by the dozen: that says so itself when it is over.
+        if not self.is_running:
+            self._show_frames()
 
     def _on_dims(self) -> None:
         if self._layer is not None:
@@ -399,15 +403,12 @@ class SegmentPage(QWidget):
         if run is not None and run.create is not None:
             result, run.create = run.create(), None
             self._look(result)
-            result.document.repainted_by_hand.connect(self._on_repainted)
+            result.session.changed.connect(self._on_edited)
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
-        document = result.document
-        if not run.is_decision:
-            run.before[event.frame] = document.segmentation(event.frame)
-            self.view_timed.emit(run.ref, event.seconds / max(1, event.n_tiles))
-        document.propose(event.frame, event.segmentation)
-        result.view.show([event.frame])
+        name = "Change thresholds" if run.is_decision else f"Segment {_frames(run.n_frames)}"
+        step = "decide" if run.is_decision else ("run", event.job)
+        result.propose(event.frame, event.segmentation, name, merge_with=step)
         run.n_objects += len(event.segmentation.segments)
         run.n_full += event.n_full_tiles
         run.n_tiles += event.n_tiles
@@ -445,8 +446,8 @@ class SegmentPage(QWidget):
             text += ". A lower score, or another object size, may find some"
         self._bar.show_message(
             ". ".join([text, *event.notes]),
-            "Undo" if run.before else "",
-            lambda: self.undo_run(run.key, run),
+            "Undo" if run.n_objects else "",
+            lambda: self.undo_run(run.key, ("run", event.job)),
         )
         # A slider that was moved meanwhile.
         self._follow()
@@ -472,7 +473,7 @@ class SegmentPage(QWidget):
     def _update_tables(self) -> None:
         stale, self._stale = self._stale, []
         for result in stale:
-            result.view.update_features()
+            result.view.show_table()
 
     def _show_frames(self) -> None:
         """Bring the buttons in line with the image, its frames, and what is the user's."""
@@ -515,6 +516,10 @@ def _loading(name: str, event: JobProgress) -> tuple[str, float, float]:
     if event.what == "waiting":
         return f"Waiting for the server, or for another program that fetches {name}…", 0, 0
     return f"{'Converting' if event.what == 'converting' else 'Loading'} {name}…", 0, 0
+
+
+def _frames(n: int) -> str:
+    return "this frame" if n == 1 else f"{n:,} frames"
 
 
 def _objects(n: int) -> str:
