@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_eomt.annotation import operations
 from napari_eomt.annotation.document import Document
+from napari_eomt.annotation.session import Session
 from napari_eomt.structures.axes import AxisRoles
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
@@ -30,7 +32,8 @@ class Bench:
         image = self.viewer.add_image(np.zeros((*leading, H, W), np.uint8))
         frame_shape = tuple(leading[axis] for axis in roles.frames)
         self.document = Document(frame_shape, (H, W), [Category(5, "cell")])
-        self.result = ResultLayer(image, roles, self.document)
+        self.session = Session(self.document)
+        self.result = ResultLayer(image, roles, self.session)
         self.layer = self.result.layer
         self.viewer.add_layer(self.layer)
         self.frame = self.document.n_frames - 1
@@ -39,18 +42,20 @@ class Bench:
         id_map = np.zeros((H, W), np.uint16)
         id_map[2:12, 2:12] = 1
         id_map[2:12, 20:30] = 2
-        segments = (Segment(1, 5, 0.9, area=100), Segment(2, 5, 0.8, area=100))
+        segments = (
+            Segment(1, 5, 0.9, area=100, bbox=(2, 2, 12, 12)),
+            Segment(2, 5, 0.8, area=100, bbox=(2, 20, 12, 30)),
+        )
         self.propose(self.frame, Segmentation(id_map, segments))
         self.layer.n_edit_dimensions = 2
         self.layer.brush_size = 5
         self.layer.mode = "paint"
         self.told = []
-        self.document.repainted_by_hand.connect(self.told.append)
+        self.session.changed.connect(lambda edit: self.told.extend(edit.frames))
 
     def propose(self, frame, segmentation):
-        self.document.propose(frame, segmentation)
-        self.result.show([frame])
-        self.result.update_features()
+        self.result.flush()
+        self.session.do(operations.propose(self.document, frame, segmentation))
 
     def at(self, y, x):
         """Return a place in the shown frame, as the layer counts."""
@@ -73,7 +78,7 @@ class Bench:
                 rows, columns = np.nonzero(id_map == i)
                 assert segment.area == len(rows) == in_table.loc[i, "area"]
                 box = (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
-                assert segment.bbox == box or segment.status is Status.PROPOSED
+                assert segment.bbox == box
                 assert in_table.loc[i, "status"] == segment.status.value
         assert set(in_table.index) == known
 
@@ -108,8 +113,10 @@ def test_erasing_a_part_and_the_whole(bench):
     assert bench.status(1) is None
     bench.check()
     bench.layer.undo()
-    # An object undone out of nothing is the user's, whatever it was.
-    assert bench.status(1) is Status.DRAWN
+    assert bench.status(1) is Status.EDITED
+    assert bench.document.segments(bench.frame)[1].score == 0.9
+    bench.layer.undo()
+    assert bench.status(1) is Status.PROPOSED
     bench.check()
 
 
@@ -151,7 +158,10 @@ def test_every_step_back_and_forth_is_followed(bench):
         bench.layer.undo()
         bench.check()
         np.testing.assert_array_equal(bench.document.id_map(bench.frame), state)
+    bench.layer.undo()  # the proposal itself
+    assert not bench.document.id_maps.any()
     bench.layer.undo()  # there is no more
+    bench.layer.redo()
     for state in states[1:]:
         bench.layer.redo()
         bench.check()
@@ -205,8 +215,9 @@ def test_a_redraw_is_not_an_edit(bench):
     bench.layer.editable = False  # napari drops its steps
     bench.layer.editable = True
     bench.layer.refresh()
-    bench.layer.undo()
     assert bench.told == []
+    bench.layer.undo()  # which napari has forgotten, and the session has not
+    assert bench.status(9) is None
     bench.check()
 
 
@@ -255,7 +266,7 @@ def test_another_frame_may_come_in_while_a_stroke_is_drawn():
     id_map[:3, :3] = 1
     with bench.layer.block_history():
         bench.layer._draw(9, bench.at(6, 25), bench.at(18, 25))  # over the second object
-        bench.propose(0, Segmentation(id_map, (Segment(1, 5, 0.5, area=9),)))
+        bench.propose(0, Segmentation(id_map, (Segment(1, 5, 0.5, area=9, bbox=(0, 0, 3, 3)),)))
         bench.layer._draw(9, bench.at(20, 20), bench.at(20, 15))
         bench.layer._draw(9, bench.at(20, 15), bench.at(20, 5))
     bench.check()
@@ -270,11 +281,32 @@ def test_another_frame_may_come_in_while_a_stroke_is_drawn():
     bench.check()
 
 
-def test_a_new_result_cannot_be_undone_into_an_old_one():
+def test_runs_and_strokes_are_undone_in_their_true_order():
     bench = Bench("image")
+    first = bench.layer.data.copy()
     bench.layer.paint(bench.at(22, 22), 9)
+    drawn = bench.layer.data.copy()
     bench.propose(0, Segmentation(np.zeros((H, W), np.uint16), ()))
-    before = bench.layer.data.copy()
+    assert (bench.status(1), bench.status(9)) == (None, Status.DRAWN)
     bench.layer.undo()
-    np.testing.assert_array_equal(bench.layer.data, before)
+    np.testing.assert_array_equal(bench.layer.data, drawn)
+    assert bench.document.segments(0)[1].score == 0.9
+    bench.check()
+    bench.layer.undo()
+    np.testing.assert_array_equal(bench.layer.data, first)
+    bench.check()
+    bench.layer.redo()
+    bench.layer.redo()
+    assert (bench.status(1), bench.status(9)) == (None, Status.DRAWN)
+    bench.check()
+
+
+def test_nothing_is_undone_within_a_stroke(bench):
+    bench.layer.paint(bench.at(22, 22), 9)
+    bench.layer._begin_stroke()
+    bench.layer.paint(bench.at(6, 13), 8)
+    bench.layer.undo()
+    assert bench.status(9) is Status.DRAWN
+    bench.layer._commit_stroke()
+    assert bench.status(8) is Status.DRAWN
     bench.check()

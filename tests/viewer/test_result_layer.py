@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_eomt.annotation import operations
 from napari_eomt.annotation.document import Document
+from napari_eomt.annotation.session import Session
 from napari_eomt.structures.axes import AxisRoles
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation
@@ -31,7 +33,7 @@ def made(viewer, shape, roles=None, **options):
     roles = guess_roles(image) if roles is None else roles
     source = LayerSource(image, roles)
     document = Document(source.frame_shape, source.image_shape, CATEGORIES)
-    result = ResultLayer(image, roles, document)
+    result = ResultLayer(image, roles, Session(document))
     viewer.add_layer(result.layer)
     return image, result
 
@@ -42,9 +44,8 @@ def propose(result, frame, id_map, category_ids=(7, 3)):
         Segment(int(i), category_ids[(i - 1) % len(category_ids)], 0.75, area=int(n))
         for i, n in zip(*np.unique(id_map[id_map > 0], return_counts=True), strict=True)
     )
-    result.document.propose(frame, Segmentation(id_map, segments))
-    result.show([frame])
-    result.update_features()
+    edit = operations.propose(result.document, frame, Segmentation(id_map, segments))
+    result.session.do(edit)
 
 
 def square(y, x, i=1):
@@ -250,7 +251,7 @@ def test_ids_past_16_bits_widen_the_layer(shape):
     _, result = made(viewer, shape)
     frame = result.document.n_frames - 1
     propose(result, frame, square(0, 0))
-    result.document._next_id = 65_536
+    result.document.hold(65_535)
     viewer.dims.set_point(0, frame)
     assert result.layer.data.dtype == np.uint16
     propose(result, frame, square(0, 0) + square(5, 5, 2))
@@ -287,7 +288,7 @@ def test_ids_past_16_bits_are_shown_whatever_the_colours():
     viewer = ViewerModel()
     _, result = made(viewer, (H, W))
     result.color_by_category(True)
-    result.document._next_id = 65_536
+    result.document.hold(65_535)
     propose(result, 0, square(0, 0) + square(5, 5, 2))
     result.layer.paint((10, 1), 70_000)
     assert result.layer.get_color(70_000)[-1] == 1
@@ -320,6 +321,7 @@ def test_other_data_in_the_layer_ends_the_bond(other):
         result.layer.paint(tuple(at), 5)
         assert result.layer.data[tuple(at)] == 5
         result.layer.undo()
+        assert result.layer.data[tuple(at)] == 0, "its own history is napari's"
     assert result.document.segments(1) == before.by_id()
     assert list(result.document.iter_segments()) == [(1, before.segments[0])]
 

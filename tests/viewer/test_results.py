@@ -31,9 +31,9 @@ def create(results, image, key="k", roles=None):
 
 def fill(result, segment_id=1):
     id_map = np.full(result.document.image_shape, segment_id, np.uint16)
-    result.document.propose(0, Segmentation(id_map, (Segment(segment_id, 1, area=id_map.size),)))
-    result.view.show([0])
-    result.view.update_features()
+    segment = Segment(segment_id, 1, area=id_map.size, bbox=(0, 0, *id_map.shape))
+    result.propose(0, Segmentation(id_map, (segment,)), "Segment")
+    result.view.show_table()
 
 
 def test_a_result_is_found_by_its_image_and_by_its_key(viewer, results):

@@ -42,7 +42,8 @@ class PaintTracker:
     layer : napari.layers.Labels
         The layer itself, not a proxy.
     callback : callable
-        Called with what was painted, after each edit; the pixels are in the data by then.
+        Called with what was painted, after each edit; the pixels are in the data by then. Says
+        whether it has taken the edit over, so that napari's own history shall forget it.
     undo, redo : callable
         For the layer's own.
     """
@@ -50,7 +51,7 @@ class PaintTracker:
     def __init__(
         self,
         layer: Labels,
-        callback: Callable[[list[Touched]], None],
+        callback: Callable[[list[Touched]], bool],
         undo: Callable[[], object],
         redo: Callable[[], object],
     ) -> None:
@@ -96,9 +97,9 @@ class PaintTracker:
         if not self._unwritten:
             return
         atoms, self._unwritten = self._unwritten, []
-        self._layer._undo_history.clear()
-        self._layer._redo_history.clear()
-        self._callback(list(_touched(atoms, self._layer.data.shape)))
+        if self._callback(list(_touched(atoms, self._layer.data.shape))):
+            self._layer._undo_history.clear()
+            self._layer._redo_history.clear()
 
 
 def _is_written(data: Any, atom: Any) -> bool:

@@ -49,7 +49,7 @@ class ResultLayer:
         self.category_id = next(iter(self.document.categories))
         self._roles = roles
         self._by_category = False
-        self._is_recording = self._is_batch = self._is_stale = False
+        self._is_recording = self._is_batch = self._is_stale = self._is_closed = False
         # A channel axis between others must stay, or the axes before it would move.
         self._channel_axis = (
             roles.channel
@@ -71,17 +71,25 @@ class ResultLayer:
 
     def close(self) -> None:
         """Let go of the layer, which stays as it is."""
-        self._tracker.close()
-        self.session.changed.disconnect(self._on_changed)
+        if not self._is_closed:
+            self._is_closed = True
+            self._tracker.close()
+            self.session.changed.disconnect(self._on_changed)
 
     def undo(self) -> None:
         """Take the last step back, whatever it was; not within a stroke."""
-        if not self._tracker.is_stroke:
+        if not self.is_intact:
+            self.close()  # the data are somebody else's, and so is their history
+            self.layer.undo()
+        elif not self._tracker.is_stroke:
             self.session.undo()
 
     def redo(self) -> None:
         """Do the step again that was taken back last; not within a stroke."""
-        if not self._tracker.is_stroke:
+        if not self.is_intact:
+            self.close()
+            self.layer.redo()
+        elif not self._tracker.is_stroke:
             self.session.redo()
 
     def flush(self) -> None:
@@ -158,9 +166,9 @@ class ResultLayer:
         else:
             self.layer.colormap = label_colormap(49, 0.5, background_value=0)
 
-    def _on_painted(self, touched: list[Touched]) -> None:
+    def _on_painted(self, touched: list[Touched]) -> bool:
         if not self.is_intact:
-            return
+            return False
         parts: dict[int, list[tuple[tuple[int, int], np.ndarray[Any, Any]]]] = {}
         for place in touched:
             for frame, origin, difference in self._by_frame(place):
@@ -170,13 +178,13 @@ class ResultLayer:
         for frame, of_frame in parts.items():
             difference, origin = _sum(of_frame)
             edits.append(painted(document, frame, difference, origin, self.category_id))
-        if not edits:
-            return
-        self._is_recording = True
-        try:
-            self.session.record(joined(edits[0].name, edits))
-        finally:
-            self._is_recording = False
+        if edits:
+            self._is_recording = True
+            try:
+                self.session.record(joined(edits[0].name, edits))
+            finally:
+                self._is_recording = False
+        return True
 
     def _by_frame(
         self, place: Touched
