@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
+from psygnal import Signal
 
 from napari_eomt.annotation.canvas import around
 from napari_eomt.annotation.edits import joined
@@ -42,11 +43,14 @@ class ResultLayer:
     session : Session
     """
 
+    category_changed = Signal(int)
+    """What is drawn next is of another category: its id."""
+
     def __init__(self, image: Image, roles: AxisRoles, session: Session) -> None:
         self.session = session
         self.document = session.document
         self.image = image
-        self.category_id = next(iter(self.document.categories))
+        self._category_id = next(iter(self.document.categories))
         self._roles = roles
         self._by_category = False
         self._is_recording = self._is_batch = self._is_stale = self._is_closed = False
@@ -97,6 +101,17 @@ class ResultLayer:
         self._tracker.flush()
 
     @property
+    def category_id(self) -> int:
+        """The category of what is drawn next."""
+        return self._category_id
+
+    @category_id.setter
+    def category_id(self, category_id: int) -> None:
+        if category_id != self._category_id:
+            self._category_id = category_id
+            self.category_changed.emit(category_id)
+
+    @property
     def is_intact(self) -> bool:
         """Whether the layer still shows the document, not data that something else put there."""
         data = self.layer.data
@@ -116,6 +131,8 @@ class ResultLayer:
             if shown is None or shown in {change.frame for change in edit.pixels}:
                 self.layer.refresh(extent=False)
         if edit.categories:
+            if self._category_id not in self.document.categories:
+                self.category_id = next(iter(self.document.categories))
             self._table.rebuild()
         elif edit.segments:
             self._table.update({change.id for change in edit.segments})

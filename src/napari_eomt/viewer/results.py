@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
 from napari_eomt.annotation.document import Document
 from napari_eomt.annotation.operations import propose
 from napari_eomt.annotation.session import Session
@@ -63,6 +65,9 @@ class Results:
     viewer : ViewerModel
     """
 
+    changed = Signal()
+    """A result has come or has ended."""
+
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._results: list[Result] = []
@@ -72,12 +77,27 @@ class Results:
         """Let go of the viewer; its layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         for result in self._results:
+            result.view.layer.events.data.disconnect(self._on_data)
             result.view.close()
 
     def find(self, image: Image, roles: AxisRoles) -> Result | None:
         """Return the latest result of an image, if its axes are still taken the same way."""
         for result in reversed(self._results):
             if result.image is image and result.roles == roles and result.view.is_intact:
+                return result
+        return None
+
+    def latest(self, image: Image | None) -> Result | None:
+        """Return the latest result of an image, however its axes were taken."""
+        for result in reversed(self._results):
+            if result.image is image and result.view.is_intact:
+                return result
+        return None
+
+    def of_layer(self, layer: Any) -> Result | None:
+        """Return the result that a layer shows, if it still does."""
+        for result in self._results:
+            if result.view.layer is layer and result.view.is_intact:
                 return result
         return None
 
@@ -104,9 +124,18 @@ class Results:
         # The image stays selected: the dock follows it, and W segments the next frame.
         if active is not None:
             self._viewer.layers.selection.active = active
+        result.view.layer.events.data.connect(self._on_data)
+        self.changed.emit()
         return result
 
     def _on_removed(self, event: Any) -> None:
         for result in [r for r in self._results if r.view.layer is event.value]:
+            result.view.layer.events.data.disconnect(self._on_data)
             result.view.close()
             self._results.remove(result)
+            self.changed.emit()
+
+    def _on_data(self, event: Any) -> None:
+        # The session's own change of the data, to a wider dtype, ends nothing.
+        if any(not result.view.is_intact for result in self._results):
+            self.changed.emit()

@@ -62,6 +62,12 @@ class AxesForm(QWidget):
         self._layer, self._roles = layer, None
         self._rebuild(None if layer is None else guess_roles(layer))
 
+    def show_roles(self, roles: AxisRoles) -> None:
+        """Take the axes of the same layer in another way."""
+        if self._layer is not None and roles != self._roles:
+            self._rebuild(roles)
+            self.changed.emit()
+
     def _rebuild(self, roles: AxisRoles | None) -> None:
         while item := self._grid.takeAt(0):
             widget = item.widget()

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QScrollArea,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -19,6 +20,8 @@ from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.viewer.results import Results
+from napari_eomt.widgets.annotate import AnnotatePage
+from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.image_picker import ImagePicker
 from napari_eomt.widgets.jobs import JobBar, Jobs
 from napari_eomt.widgets.model_dialog import ModelDialog
@@ -73,6 +76,7 @@ class EomtDock(QWidget):
             client = WorkerClient(proposals_bytes=self._settings.proposals_bytes)
         self.jobs = Jobs(client, self)
         self.results = Results(napari_viewer)
+        self.current = Current(napari_viewer, self.results, self)
         self.bar = JobBar()
         self.image = ImagePicker(napari_viewer)
         self.library = ModelLibrary(self)
@@ -83,9 +87,12 @@ class EomtDock(QWidget):
             self.jobs,
             self.bar,
             self.results,
+            self.current,
             self._model,
             _params(self._settings.predict),
         )
+        self.annotate = AnnotatePage(self.current)
+        self.tabs = QTabWidget()
         self.options = ModelOptions(self.page.form.advanced_grid, _choices(self._settings), self)
         self._lay_out()
         self._restore()
@@ -106,6 +113,12 @@ class EomtDock(QWidget):
         self.jobs.state_changed.connect(self._on_state)
         self.page.settings_changed.connect(self._save_timer.start)
         self.page.sample_requested.connect(self._on_sample)
+        self.page.axes.changed.connect(self._follow)
+        self.annotate.sample_requested.connect(self._on_sample)
+        self.annotate.segment_requested.connect(self.page.run_frame)
+        self.current.refused.connect(self.bar.show_error)
+        self.tabs.currentChanged.connect(self._on_tab)
+        napari_viewer.layers.selection.events.active.connect(self._on_active)
         for fold in self._folds().values():
             fold.toggled.connect(self._save_timer.start)
         napari_viewer.events.theme.connect(self._on_theme)
@@ -152,6 +165,8 @@ class EomtDock(QWidget):
         self.library.close()
         self._viewer.events.theme.disconnect(self._on_theme)
         self._viewer.bind_key(SEGMENT_KEY, None)
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.current.close()
         self.page.close_events()
         self.image.close_events()
         self.results.close()
@@ -186,7 +201,14 @@ class EomtDock(QWidget):
         scroll.setWidget(self.page)
         layout = QVBoxLayout(self)
         layout.addLayout(header)
-        layout.addWidget(scroll, 1)
+        self.tabs.setDocumentMode(True)
+        for name, widget, title, tip in (
+            ("segment", scroll, "&Segment", "Find objects with the model."),
+            ("correct", self.annotate, "&Correct", "Look through the objects and put them right."),
+        ):
+            widget.setObjectName(name)
+            self.tabs.setTabToolTip(self.tabs.addTab(widget, title), tip)
+        layout.addWidget(self.tabs, 1)
         layout.addWidget(self.bar)
 
     def _restore(self) -> None:
@@ -195,6 +217,13 @@ class EomtDock(QWidget):
         self.page.by_category.setChecked(self._settings.by_category)
         for name, fold in self._folds().items():
             fold.set_open(name in self._settings.open_folds)
+        for k in range(self.tabs.count()):
+            if self._tab(k) == self._settings.page:
+                self.tabs.setCurrentIndex(k)
+
+    def _tab(self, k: int) -> str:
+        widget = self.tabs.widget(k)
+        return "" if widget is None else str(widget.objectName())
 
     def _folds(self) -> dict[str, Fold]:
         return {"input": self.page.form.input, "advanced": self.page.form.advanced}
@@ -203,7 +232,34 @@ class EomtDock(QWidget):
         return self.model.card, self.options.ref(self.model.model)
 
     def _on_image(self) -> None:
-        self.page.show_layer(self.image.layer)
+        layer = self.image.layer
+        self.page.show_layer(layer)
+        result = self.results.latest(layer)
+        if result is not None:
+            # An image that was segmented keeps the axes that it was segmented with.
+            self.page.axes.show_roles(result.roles)
+        self._follow()
+
+    def _follow(self) -> None:
+        self.current.follow(self.image.layer, self.page.axes.roles)
+        self.annotate.show_start()
+
+    def _on_active(self, event: Any = None) -> None:
+        """Let the image follow the layer of its result, as it follows its own."""
+        active = self._viewer.layers.selection.active
+        result = self.results.of_layer(getattr(active, "__wrapped__", active))
+        if result is None or self.image.pin.isChecked():
+            return
+        self.image.choose(result.image)
+        if self.image.layer is result.image:
+            self.page.axes.show_roles(result.roles)
+
+    def _on_tab(self, k: int) -> None:
+        self._save_timer.start()
+        result = self.current.result
+        if self._tab(k) == "correct" and result is not None:
+            # Where objects are painted and picked.
+            self._viewer.layers.selection.active = result.view.layer
 
     def _on_model(self) -> None:
         card, ref = self._model()
@@ -270,6 +326,7 @@ class EomtDock(QWidget):
                 "predict": predict,
                 "outlines": self.page.outlines.isChecked(),
                 "by_category": self.page.by_category.isChecked(),
+                "page": self._tab(self.tabs.currentIndex()),
                 "open_folds": tuple(n for n, fold in self._folds().items() if fold.is_open),
             }
         )

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.segments import Task
     from napari_eomt.viewer.results import Result, Results
+    from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.jobs import JobBar, Jobs
     from napari_eomt.worker.messages import (
         Cancelled,
@@ -83,6 +84,7 @@ class SegmentPage(QWidget):
     jobs : Jobs
     bar : JobBar
     results : Results
+    current : Current
     model : callable
         Gives the chosen model's card and what the worker calls it.
     params : PredictParams
@@ -99,12 +101,14 @@ class SegmentPage(QWidget):
         jobs: Jobs,
         bar: JobBar,
         results: Results,
+        current: Current,
         model: Callable[[], tuple[ModelCard, ModelRef]],
         params: PredictParams,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._jobs, self._bar, self._results = viewer, jobs, bar, results
+        self._current = current
         self._model = model
         self._layer: Image | None = None
         self._runs: dict[int, _Run] = {}
@@ -182,6 +186,8 @@ class SegmentPage(QWidget):
         jobs.failed.connect(self._on_failed)
         bar.stop_requested.connect(self.stop)
         viewer.dims.events.point.connect(self._on_dims)
+        current.result_changed.connect(self._show_frames)
+        current.document_changed.connect(self._on_edited)
         self.show_layer(None)
 
     def close_events(self) -> None:
@@ -297,7 +303,7 @@ class SegmentPage(QWidget):
             self._bar.show_error(_plain(error))
             return
         card, ref = self._model()
-        result = self._results.find(layer, roles)
+        result = self._current.result
         wants_new = self.keep.currentData() == "new" and self._n_locked() > 0
         run = _Run(len(frames), is_decision=False, card=card, ref=ref)
         if result is None or wants_new:
@@ -322,7 +328,7 @@ class SegmentPage(QWidget):
         """Let the result follow the sliders, from the proposals that are kept."""
         if self._layer is None or self.axes.roles is None or self.is_running:
             return
-        result = self._results.find(self._layer, self.axes.roles)
+        result = self._current.result
         if result is None:
             return
         here = self._frame()
@@ -364,10 +370,8 @@ class SegmentPage(QWidget):
 
     def _on_look(self) -> None:
         self.settings_changed.emit()
-        if self._layer is not None and self.axes.roles is not None:
-            result = self._results.find(self._layer, self.axes.roles)
-            if result is not None:
-                self._look(result)
+        if self._current.result is not None:
+            self._look(self._current.result)
 
     def _look(self, result: Result) -> None:
         result.view.color_by_category(self.by_category.isChecked())
@@ -403,7 +407,6 @@ class SegmentPage(QWidget):
         if run is not None and run.create is not None:
             result, run.create = run.create(), None
             self._look(result)
-            result.session.changed.connect(self._on_edited)
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
         name = "Change thresholds" if run.is_decision else f"Segment {_frames(run.n_frames)}"
@@ -492,9 +495,7 @@ class SegmentPage(QWidget):
             widget.setVisible(n_locked > 0)
 
     def _n_locked(self) -> int:
-        if self._layer is None or self.axes.roles is None:
-            return 0
-        result = self._results.find(self._layer, self.axes.roles)
+        result = self._current.result
         return 0 if result is None else result.document.n_locked(range(result.document.n_frames))
 
     def _n_frames(self) -> int:
