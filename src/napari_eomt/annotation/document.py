@@ -118,10 +118,15 @@ class Document:
             Whether those of pixels are still to be made; a viewer paints by itself.
         """
         for change in edit.categories:
-            if change.after is None and change.before is not None:
-                self._categories.pop(change.before.id)
-            elif change.after is not None:
+            if change.before is not None and change.after is not None:
                 self._categories[change.after.id] = change.after
+                continue
+            rows = list(self._categories.values())
+            if change.after is not None:
+                rows.insert(len(rows) if change.position is None else change.position, change.after)
+            self._categories = {
+                c.id: c for c in rows if change.before is None or c.id != change.before.id
+            }
         highest = max((c.after.id for c in edit.segments if c.after is not None), default=0)
         self.hold(highest)
         if pixels:

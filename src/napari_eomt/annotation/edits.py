@@ -86,10 +86,14 @@ class SegmentChange:
 
 @dataclass(frozen=True)
 class CategoryChange:
-    """A category that comes (`before` is None), goes (`after` is None) or changes."""
+    """A category that comes (`before` is None), goes (`after` is None) or changes.
+
+    `position` is its place in the list, which keys and palettes count by; None is the end.
+    """
 
     before: Category | None
     after: Category | None
+    position: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ class Edit:
             self.name,
             self.pixels[::-1],
             tuple(SegmentChange(c.frame, c.after, c.before) for c in reversed(self.segments)),
-            tuple(CategoryChange(c.after, c.before) for c in reversed(self.categories)),
+            tuple(replace(c, before=c.after, after=c.before) for c in reversed(self.categories)),
             tuple(StateChange(c.frame, c.after, c.before) for c in reversed(self.states)),
         )
 

@@ -335,7 +335,8 @@ def remove_category(document: Document, category_id: int, into: int | None = Non
     edit = Edit(f"Remove {category.name}")
     if keys and into is not None:
         edit = edit.then(recategorise(document, keys, into))
-    return edit.then(Edit("", categories=(CategoryChange(category, None),)))
+    position = list(document.categories).index(category_id)
+    return edit.then(Edit("", categories=(CategoryChange(category, None, position),)))
 
 
 def _update(

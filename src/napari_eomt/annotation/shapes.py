@@ -184,12 +184,8 @@ def copy_to(document: Document, keys: Iterable[Key], frame: int) -> Edit:
     DataError
         If nothing of them would fit between locked segments there.
     """
-    found = [(source, document.segments(source)[i]) for source, i in sorted(keys)]
-    masks = [
-        (segment, _mask(document, source, segment), segment.bbox[:2])
-        for source, segment in found
-        if source != frame and segment.status is not Status.REJECTED
-    ]
+    found = [(key[0], _segment(document, key)) for key in sorted(keys) if key[0] != frame]
+    masks = [(s, _mask(document, source, s), s.bbox[:2]) for source, s in found]
     edit = _put(document, frame, masks, f"Copy {_objects(len(masks))} to frame {frame}")
     if not edit:
         raise DataError(
