@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -27,9 +26,9 @@ from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams
 from napari_eomt.viewer.image_source import LayerSource, current_frame
 from napari_eomt.widgets.axes_form import AxesForm
-from napari_eomt.widgets.download_job import size_of
 from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.params_form import ParamsForm
+from napari_eomt.widgets.run import Run, frames_text, objects_text
 from napari_eomt.widgets.thresholds import in_words, recommended, to_move
 
 if TYPE_CHECKING:
@@ -57,22 +56,6 @@ OUTLINE_PX = 2
 
 TABLE_MS = 150
 """How often, at most, the table of objects is made anew while results come in."""
-
-
-@dataclass
-class _Run:
-    """A job that this page has given to the worker."""
-
-    n_frames: int
-    is_decision: bool
-    card: ModelCard
-    ref: ModelRef
-    create: Callable[[], Result] | None = None
-    """Makes the result, and its layer, when the first frame comes in."""
-    key: str = ""
-    n_objects: int = 0
-    n_full: int = 0
-    n_tiles: int = 0
 
 
 class SegmentPage(QWidget):
@@ -111,7 +94,7 @@ class SegmentPage(QWidget):
         self._current = current
         self._model = model
         self._layer: Image | None = None
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, Run] = {}
         self._last_params: PredictParams | None = None
         self._card: ModelCard | None = None
         self._recommended: dict[str, float] | None = None
@@ -305,7 +288,7 @@ class SegmentPage(QWidget):
         card, ref = self._model()
         result = self._current.result
         wants_new = self.keep.currentData() == "new" and self._n_locked() > 0
-        run = _Run(len(frames), is_decision=False, card=card, ref=ref)
+        run = Run(len(frames), is_decision=False, card=card, ref=ref)
         if result is None or wants_new:
             run.key = uuid4().hex
             run.create = partial(
@@ -339,7 +322,7 @@ class SegmentPage(QWidget):
         self._last_params = self.params()
         job = self._jobs.client.decide(result.key, frames, self._last_params)
         card, ref = self._model()
-        self._runs[job] = _Run(len(frames), is_decision=True, card=card, ref=ref)
+        self._runs[job] = Run(len(frames), is_decision=True, card=card, ref=ref)
 
     def _on_params(self) -> None:
         if self.form.task != self._recommended_for:
@@ -390,16 +373,7 @@ class SegmentPage(QWidget):
         run = self._runs.get(event.job)
         if run is None or run.is_decision:
             return
-        if event.frame is None:
-            self._bar.show_running(*_loading(run.card.name, event))
-            return
-        where = f"frame {event.n_done + 1} of {event.n_frames} · " if event.n_frames > 1 else ""
-        if event.what == "tile":
-            text = f"{where}tile {event.done} of {event.total}"
-        else:
-            text = f"{where}measuring the {event.what}"
-        part = event.done / event.total if event.total and event.what == "tile" else 0
-        self._bar.show_running(text.capitalize(), event.n_done + part, event.n_frames)
+        self._bar.show_running(*run.progress(event))
 
     def _on_frame(self, event: FrameDone) -> None:
         run = self._runs.get(event.job)
@@ -409,12 +383,10 @@ class SegmentPage(QWidget):
             self._look(result)
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
-        name = "Change thresholds" if run.is_decision else f"Segment {_frames(run.n_frames)}"
+        name = "Change thresholds" if run.is_decision else f"Segment {frames_text(run.n_frames)}"
         step = "decide" if run.is_decision else ("run", event.job)
         result.propose(event.frame, event.segmentation, name, merge_with=step)
-        run.n_objects += len(event.segmentation.segments)
-        run.n_full += event.n_full_tiles
-        run.n_tiles += event.n_tiles
+        run.take(event)
         if event.object_size is not None:
             self.form.show_measured_size(event.object_size)
         if result not in self._stale:
@@ -435,20 +407,10 @@ class SegmentPage(QWidget):
                     "proposals at hand: press Segment to apply the change there."
                 )
             elif not self.is_running:
-                self._bar.show_message(_objects(run.n_objects))
+                self._bar.show_message(objects_text(run.n_objects))
             return
-        text = f"{_objects(run.n_objects)} in {event.seconds:.1f} s"
-        if run.n_frames > 1:
-            text += f", {event.n_frames} frames"
-        if run.n_full:
-            text += (
-                f". {run.n_full} of {run.n_tiles} tiles are full: a smaller object size would "
-                "find more"
-            )
-        if not run.n_objects:
-            text += ". A lower score, or another object size, may find some"
         self._bar.show_message(
-            ". ".join([text, *event.notes]),
+            run.summary(event),
             "Undo" if run.n_objects else "",
             lambda: self.undo_run(run.key, ("run", event.job)),
         )
@@ -488,9 +450,8 @@ class SegmentPage(QWidget):
         self.all.setVisible(self._layer is not None and n > 1)
         self.all.setEnabled(not busy)
         n_locked = self._n_locked()
-        self.yours.setText(
-            f"{_objects(n_locked)} {'is' if n_locked == 1 else 'are'} yours (painted or edited)."
-        )
+        are = "is" if n_locked == 1 else "are"
+        self.yours.setText(f"{objects_text(n_locked)} {are} yours (painted or edited).")
         for widget in (self.yours, self.keep):
             widget.setVisible(n_locked > 0)
 
@@ -507,24 +468,6 @@ class SegmentPage(QWidget):
         if self._layer is None or self.axes.roles is None:
             return 0
         return current_frame(self._layer, self.axes.roles, self._viewer.dims.point)
-
-
-def _loading(name: str, event: JobProgress) -> tuple[str, float, float]:
-    """Say what keeps a model from running yet, and how much of it is done."""
-    if event.what in ("downloading", "checking") and event.total:
-        text = f"{event.what.capitalize()} {name}: {size_of(event.done, event.total)}"
-        return text, event.done / event.total, 1
-    if event.what == "waiting":
-        return f"Waiting for the server, or for another program that fetches {name}…", 0, 0
-    return f"{'Converting' if event.what == 'converting' else 'Loading'} {name}…", 0, 0
-
-
-def _frames(n: int) -> str:
-    return "this frame" if n == 1 else f"{n:,} frames"
-
-
-def _objects(n: int) -> str:
-    return "1 object" if n == 1 else f"{n:,} objects"
 
 
 def _plain(error: Exception) -> str:
