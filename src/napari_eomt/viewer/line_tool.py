@@ -54,6 +54,11 @@ class LineTool:
         """Whether the tool has the mouse."""
         return self._place is not None
 
+    def close(self) -> None:
+        """Give the mouse back, and tell nobody: whoever would hear of it may be gone."""
+        self._ended = lambda: None
+        self.stop()
+
     def start(self, place: Place) -> None:
         """Take the mouse."""
         self.stop()

@@ -20,7 +20,10 @@ from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.viewer.results import Results
+from napari_eomt.widgets.action_bar import ActionBar
+from napari_eomt.widgets.action_runner import ActionRunner
 from napari_eomt.widgets.annotate import AnnotatePage
+from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.image_picker import ImagePicker
 from napari_eomt.widgets.jobs import JobBar, Jobs
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 300
 SAVE_MS = 500
-SEGMENT_KEY = "W"
 
 
 class EomtDock(QWidget):
@@ -92,6 +94,12 @@ class EomtDock(QWidget):
             _params(self._settings.predict),
         )
         self.annotate = AnnotatePage(self.current)
+        self.runner = ActionRunner(napari_viewer, self.current, self.bar, self)
+        self.runner.handle("segment", self.page.run_frame)
+        self.runner.handle("keys", self._show_keys)
+        self.runner.bind_in(self.annotate)
+        self.annotate.add_part(ActionBar(self.runner))
+        self.keys: CheatSheet | None = None
         self.tabs = QTabWidget()
         self.options = ModelOptions(self.page.form.advanced_grid, _choices(self._settings), self)
         self._lay_out()
@@ -123,7 +131,6 @@ class EomtDock(QWidget):
             fold.toggled.connect(self._save_timer.start)
         napari_viewer.events.theme.connect(self._on_theme)
         self._on_theme()
-        self._bind_keys()
         # The window is destroyed without a close event for what is inside. By then Qt's side of
         # this object is gone, so what is left to do must not need it; a bound method of this
         # object would no longer be called.
@@ -147,6 +154,11 @@ class EomtDock(QWidget):
             self._on_theme()
         self.models.open_at(self.model.model)
 
+    def _show_keys(self) -> None:
+        if self.keys is None:
+            self.keys = CheatSheet(self)
+        self.keys.open_beside()
+
     def shutdown(self) -> None:
         """End the worker, and let go of the viewer; the layers stay."""
         if self._has_left:
@@ -164,7 +176,7 @@ class EomtDock(QWidget):
         self._has_left = True
         self.library.close()
         self._viewer.events.theme.disconnect(self._on_theme)
-        self._viewer.bind_key(SEGMENT_KEY, None)
+        self.runner.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self.current.close()
         self.page.close_events()
@@ -300,12 +312,6 @@ class EomtDock(QWidget):
 
     def _on_sample(self) -> None:
         self._viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
-
-    def _bind_keys(self) -> None:
-        self._viewer.bind_key(SEGMENT_KEY, self._on_key, overwrite=True)
-
-    def _on_key(self, viewer: Any) -> None:
-        self.page.run_frame()
 
     def _save(self) -> None:
         try:
