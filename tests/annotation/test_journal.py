@@ -217,6 +217,24 @@ def test_journals_that_go_on_from_each_other(tmp_path):
     assert (found.n_steps, found.n_unsaved) == (4, 10)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_every_moment_of_a_new_snapshot_is_one_to_restore_from(tmp_path, monkeypatch, order):
+    states = chained(tmp_path)
+    document, found = replay(tmp_path, upto=2)
+    (tmp_path / ".writing-1").mkdir()
+    assert state(replay(tmp_path)[0]) == states[-1], "before it is there"
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_eomt.annotation.generations.remove_before", lambda *_: None)
+        write_snapshot(tmp_path, 2, Content.of(document), found.n_unsaved, IMAGE, "")
+    assert state(replay(tmp_path)[0]) == states[-1], "before the old ones are gone"
+    for path in np.array([snapshot_folder(tmp_path, 1), journal_path(tmp_path, 1)])[list(order)]:
+        for part in [*path.glob("*"), path]:
+            part.rmdir() if part.is_dir() else part.unlink()
+            document, found = replay(tmp_path)
+            assert state(document) == states[-1], f"without {part.name}"
+            assert (found.n_unsaved, found.n_unread) == (10, 0)
+
+
 def test_after_a_damaged_journal_the_next_one_does_not_count(tmp_path):
     states = chained(tmp_path)
     path = journal_path(tmp_path, 1)
