@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from napari._app_model import get_app_model
+from npe2 import PluginManifest
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QLineEdit, QTableWidget, QVBoxLayout, QWidget
 from tests.canvas import Hand, settle
 
+import napari_eomt
 from napari_eomt.structures.axes import AxisRoles
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
@@ -249,3 +254,32 @@ def test_closing_gives_the_keys_back(bench):
     bench.runner.close()
     assert {str(key) for key in bench.viewer.keymap} == set()
     assert {str(key) for key in bench.viewer.layers["image"].keymap} == set()
+
+
+def test_napari_has_a_command_and_a_menu_item_for_every_action(make_napari_viewer, qtbot):
+    """What the manifest names, the table has; chosen in a menu, it runs in the dock."""
+    manifest = PluginManifest.from_file(Path(napari_eomt.__file__).with_name("napari.yaml"))
+    prefix = "napari-eomt."
+    listed = {
+        item.command.removeprefix(prefix): item.group
+        for items in manifest.contributions.menus.values()
+        for item in items
+    }
+    table = {a.name: a for a in ACTIONS if not a.name.startswith("category_")}
+    assert set(listed) == set(table)
+    for name, group in listed.items():
+        assert group.partition("_")[2] == table[name].group.lower()
+    viewer = make_napari_viewer()
+    get_app_model().commands.execute_command("napari-eomt.keys").result()
+    (dock,) = viewer.window.dock_widgets.values()
+    assert dock.keys.isVisible()
+    get_app_model().commands.execute_command("napari-eomt.accept").result()
+    assert "press Segment (W) first" in dock.bar.text.text()
+    assert len(viewer.window.dock_widgets) == 1
+    in_menus = {
+        str(item.command.id)
+        for menu in ("napari/layers/annotate", "napari/layers/segment")
+        for item in get_app_model().menus.get_menu(menu)
+        if hasattr(item, "command")
+    }
+    assert {prefix + name for name in table} <= in_menus
