@@ -1,0 +1,111 @@
+"""In which order objects are looked through, and how unsure the model was of each."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_eomt.annotation.session import Key
+    from napari_eomt.structures.segments import Segment
+
+N_BANDS = 8
+"""Bands of an image that are read one below the other, each from left to right."""
+
+Rank: TypeAlias = tuple[float, float, int, int]
+"""What objects are sorted by; it ends with the key, so that no two are equal."""
+
+
+class Doubt(Protocol):
+    """How unsure a model is of an object; every part from 0, sure, to 1."""
+
+    @property
+    def score(self) -> float:
+        """All parts in one."""
+
+    @property
+    def entropy(self) -> float:
+        """Of its category."""
+
+    @property
+    def softness(self) -> float:
+        """Of its outline."""
+
+    @property
+    def rival(self) -> float:
+        """Of another object in its place."""
+
+    @property
+    def lost(self) -> float:
+        """Of how much of it others have taken."""
+
+
+class Order(str, Enum):
+    """In which order objects are looked through."""
+
+    WORST = "worst"
+    """Those that the model is least sure of first."""
+    FRAMES = "frames"
+    """The frame with the worst object first; within a frame the worst first."""
+    READING = "reading"
+    """Frame by frame, from left to right in bands one below the other."""
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+
+
+def uncertainty_of(segment: Segment, doubt: Doubt | None) -> float:
+    """Return how unsure the model is, 0 to 1; where it did not say, from its score alone."""
+    if doubt is not None:
+        return min(1.0, max(0.0, doubt.score))
+    if segment.score is None:
+        return 1.0  # nobody vouches for it
+    return min(1.0, max(0.0, 1 - segment.score))
+
+
+def main_reason(doubt: Doubt) -> str:
+    """Say what the model is most unsure of, in words for people."""
+    reasons = {
+        "its category": doubt.entropy,
+        "its outline": doubt.softness,
+        "another object in its place": doubt.rival,
+        "how it overlaps others": doubt.lost,
+    }
+    return max(reasons, key=lambda reason: reasons[reason])
+
+
+def rank(
+    order: Order,
+    key: Key,
+    segment: Segment,
+    uncertainty: float,
+    image_shape: tuple[int, int],
+    worst_of_frame: Mapping[int, float],
+) -> Rank:
+    """Return what an object is sorted by.
+
+    Parameters
+    ----------
+    order : Order
+    key : (frame, id)
+    segment : Segment
+    uncertainty : float
+        0 to 1.
+    image_shape : (H, W)
+        In pixels.
+    worst_of_frame : mapping of int to float
+        The highest uncertainty in each frame, decided objects counted as well: a frame keeps its
+        place while one works on it.
+    """
+    frame, i = key
+    if order is Order.WORST:
+        return -uncertainty, 0, frame, i
+    if order is Order.FRAMES:
+        # The frame's number between the two, or frames that are equally bad would mix.
+        return -worst_of_frame.get(frame, 0.0), frame - uncertainty / 2, frame, i
+    if order is Order.READING:
+        y0, x0, y1, x1 = segment.bbox
+        band = int((y0 + y1) / 2 * N_BANDS / max(1, image_shape[0]))
+        return frame * N_BANDS + band, (x0 + x1) / 2, frame, i
+    return (-segment.area if order is Order.LARGEST else segment.area), 0, frame, i
