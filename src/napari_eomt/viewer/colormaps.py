@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from cmap import Colormap
 from napari.utils.colormaps import DirectLabelColormap
+from pydantic import field_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import numpy.typing as npt
 
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import Segment
@@ -32,9 +35,71 @@ def palette() -> tuple[Rgb, ...]:
 
 
 def category_colors(categories: Iterable[Category]) -> dict[int, Rgb]:
-    """Return a colour for each category id, by the categories' order."""
-    colors = palette()
-    return {c.id: colors[k % len(colors)] for k, c in enumerate(categories)}
+    """Return a colour for each category id: its own, else by the categories' order."""
+    return CategoryColors().of(categories)
+
+
+class CategoryColors:
+    """Gives each category a colour, and the same one as long as it lives.
+
+    A category that goes leaves its place in the palette empty: the others keep their colours, and
+    it has its own again when it comes back.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[int, int] = {}
+
+    def of(self, categories: Iterable[Category]) -> dict[int, Rgb]:
+        """Return a colour for each category id."""
+        colors = palette()
+        found: dict[int, Rgb] = {}
+        for category in categories:
+            place = self._places.setdefault(category.id, len(self._places))
+            own = rgb_of(category.color)
+            found[category.id] = colors[place % len(colors)] if own is None else own
+        return found
+
+
+def rgb_of(text: str) -> Rgb | None:
+    """Return the colour that "#RRGGBB" names; None if it names none."""
+    try:
+        number = int(text[1:], 16) if len(text) == 7 and text[0] == "#" else -1
+    except ValueError:
+        return None
+    if number < 0:
+        return None
+    return (number >> 16) / 255, (number >> 8 & 255) / 255, (number & 255) / 255
+
+
+def hex_of(rgb: Rgb) -> str:
+    """Return a colour as "#RRGGBB"."""
+    return "#" + "".join(f"{round(part * 255):02X}" for part in rgb)
+
+
+class SegmentColormap(DirectLabelColormap):  # type: ignore[misc]
+    """A colour for each id; thousands of them in milliseconds.
+
+    napari's own checks each colour by itself and maps every possible id in Python: 65 ms for 5,000
+    ids, at each change of a category. Here the colours are arrays already, shared by many ids, and
+    the map is an array.
+    """
+
+    @field_validator("color_dict", mode="before")
+    @classmethod
+    def _validate_color_dict(cls, v: Any) -> Any:
+        return v
+
+    @cached_property
+    def _num_unique_colors(self) -> int:
+        return len({id(color) for color in self.color_dict.values()})
+
+    def _map_without_cache(self, values: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        ids = np.fromiter((i for i in self.color_dict if i is not None), np.int64)
+        table = np.empty((max(int(values.max(initial=0)), int(ids.max(initial=0))) + 1, 4), "f4")
+        table[:] = self.color_dict[None]
+        table[ids] = [color for i, color in self.color_dict.items() if i is not None]
+        shown: npt.NDArray[np.float32] = table[values]
+        return shown
 
 
 def shows_ids_to(max_id: int) -> bool:
@@ -43,13 +108,25 @@ def shows_ids_to(max_id: int) -> bool:
     return max_id <= 2**16 or find_spec("numba") is not None
 
 
-def by_category(segments: Iterable[Segment], colors: Mapping[int, Rgb]) -> DirectLabelColormap:
-    """Return a colormap that shows each segment in its category's colour."""
+def by_category(
+    segments: Iterable[Segment], colors: Mapping[int, Rgb], new: int | None = None
+) -> SegmentColormap:
+    """Return a colormap that shows each segment in its category's colour.
+
+    Parameters
+    ----------
+    segments : iterable of Segment
+    colors : mapping of int to (r, g, b)
+        By category id.
+    new : int, optional
+        Category of ids that are not known yet: what is being drawn. Transparent by default.
+    """
     rgba = {i: np.array([*color, 1.0], np.float32) for i, color in colors.items()}
+    nothing = np.zeros(4, np.float32)
     color_dict: dict[int | None, np.ndarray] = {
-        None: np.zeros(4, np.float32),
-        0: np.zeros(4, np.float32),
+        None: nothing if new is None else rgba[new],
+        0: nothing,
     }
     for segment in segments:
         color_dict[segment.id] = rgba[segment.category_id]
-    return DirectLabelColormap(color_dict=color_dict)
+    return SegmentColormap(color_dict=color_dict)

@@ -14,19 +14,20 @@ from psygnal import Signal
 from napari_eomt.annotation.canvas import around
 from napari_eomt.annotation.edits import joined
 from napari_eomt.annotation.operations import painted
-from napari_eomt.viewer.colormaps import by_category, category_colors, shows_ids_to
+from napari_eomt.viewer.colormaps import CategoryColors, by_category, shows_ids_to
 from napari_eomt.viewer.features import FeatureTable
 from napari_eomt.viewer.image_source import layer_array
 from napari_eomt.viewer.labels_sync import PaintTracker, Touched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from napari.layers import Image
 
     from napari_eomt.annotation.edits import Edit
-    from napari_eomt.annotation.session import Session
+    from napari_eomt.annotation.session import Key, Session
     from napari_eomt.structures.axes import AxisRoles
+    from napari_eomt.viewer.colormaps import Rgb
 
 METADATA_KEY = "napari_eomt"
 
@@ -52,6 +53,7 @@ class ResultLayer:
         self.image = image
         self._category_id = next(iter(self.document.categories))
         self._roles = roles
+        self._colors = CategoryColors()
         self._by_category = False
         self._is_recording = self._is_batch = self._is_stale = self._is_closed = False
         # A channel axis between others must stay, or the axes before it would move.
@@ -101,6 +103,11 @@ class ResultLayer:
         self._tracker.flush()
 
     @property
+    def category_colors(self) -> dict[int, Rgb]:
+        """The colour of each category, by its id; it stays the same, whatever else is removed."""
+        return self._colors.of(self.document.categories.values())
+
+    @property
     def category_id(self) -> int:
         """The category of what is drawn next."""
         return self._category_id
@@ -109,6 +116,8 @@ class ResultLayer:
     def category_id(self, category_id: int) -> None:
         if category_id != self._category_id:
             self._category_id = category_id
+            if self._by_category:
+                self._color()  # what is drawn next is shown in it while it is drawn
             self.category_changed.emit(category_id)
 
     @property
@@ -121,13 +130,62 @@ class ResultLayer:
             and data.__array_interface__ == self._shown().__array_interface__
         )
 
+    @property
+    def frame_shown(self) -> int | None:
+        """The frame that the sliders show; None where they show more than one."""
+        shape = self.document.frame_shape
+        steps = [float(self.layer._data_slice.point[axis]) for axis in self.frame_axes]
+        if not np.isfinite(steps).all():
+            return None
+        at = np.clip(np.round(steps), 0, np.array(shape) - 1).astype(int)
+        return int(np.ravel_multi_index(tuple(at), shape)) if shape else 0
+
+    @property
+    def frame_axes(self) -> list[int]:
+        """The axes of the layer that are stepped through."""
+        return [axis for axis in range(self._layer_ndim - 2) if axis != self._layer_channel_axis]
+
+    def world(self, frame: int, y: float, x: float) -> tuple[float, ...]:
+        """Return where a pixel of a frame lies in the world, an entry an axis of the layer."""
+        shape = self.document.frame_shape
+        steps = np.unravel_index(frame, shape) if shape else ()
+        index = [0.0] * (self._layer_ndim - 2) + [y, x]
+        for axis, step in zip(self.frame_axes, steps, strict=True):
+            index[axis] = float(step)
+        return tuple(float(part) for part in self.layer.data_to_world(index))
+
+    def key_at(
+        self, position: Sequence[float], view_direction: Any, dims_displayed: list[int]
+    ) -> Key | None:
+        """Return the object that the viewer shows at a point of the world, as (frame, id).
+
+        Parameters
+        ----------
+        position : sequence of float
+            An entry an axis of the viewer, as in a mouse event.
+        view_direction : (3,) float or None
+            Of the event: in 3-D the object that is seen first is meant.
+        dims_displayed : list of int
+        """
+        i = self.layer.get_value(
+            position, view_direction=view_direction, dims_displayed=dims_displayed, world=True
+        )
+        if not i:
+            return None
+        frame = self.frame_shown
+        frames = self.document.frames_of(int(i)) if frame is None else [frame]
+        # Through several frames at once, that of the first one.
+        return (
+            (frames[0], int(i)) if frames and int(i) in self.document.segments(frames[0]) else None
+        )
+
     def _on_changed(self, edit: Edit) -> None:
         """Show an edit."""
         if not self._is_recording and edit.pixels:
             if not self.is_intact:
                 # The ids have outgrown their dtype.
                 self.layer.data = self._shown()
-            shown = self._frame_shown()
+            shown = self.frame_shown
             if shown is None or shown in {change.frame for change in edit.pixels}:
                 self.layer.refresh(extent=False)
         if edit.categories:
@@ -155,15 +213,6 @@ class ResultLayer:
         if self._is_stale:
             self._show_table()
 
-    def _frame_shown(self) -> int | None:
-        """Return the frame that the sliders show; None where they show more than one."""
-        shape = self.document.frame_shape
-        steps = [float(self.layer._data_slice.point[axis]) for axis in self._frame_axes]
-        if not np.isfinite(steps).all():
-            return None
-        at = np.clip(np.round(steps), 0, np.array(shape) - 1).astype(int)
-        return int(np.ravel_multi_index(tuple(at), shape)) if shape else 0
-
     def _show_table(self) -> None:
         self._is_stale = False
         self.layer.features = self._table.frame()
@@ -176,10 +225,9 @@ class ResultLayer:
         self._color()
 
     def _color(self) -> None:
-        segments = [segment for _, segment in self.document.iter_segments()]
-        if self._by_category and shows_ids_to(max((s.id for s in segments), default=0)):
-            colors = category_colors(self.document.categories.values())
-            self.layer.colormap = by_category(segments, colors)
+        if self._by_category and shows_ids_to(self.document.next_id - 1):
+            segments = (segment for _, segment in self.document.iter_segments())
+            self.layer.colormap = by_category(segments, self.category_colors, self._category_id)
         else:
             self.layer.colormap = label_colormap(49, 0.5, background_value=0)
 
@@ -207,7 +255,7 @@ class ResultLayer:
         self, place: Touched
     ) -> Iterator[tuple[int, tuple[int, int], np.ndarray[Any, Any]]]:
         """Yield frame, (y, x) of the first pixel, and (h, w) difference of what was painted."""
-        axes, document = self._frame_axes, self.document
+        axes, document = self.frame_axes, self.document
         origin = place.region[-2].start, place.region[-1].start
         ranges = [range(place.region[axis].start, place.region[axis].stop) for axis in axes]
         for steps in product(*ranges):
@@ -218,11 +266,6 @@ class ResultLayer:
             if difference.any():
                 shape = document.frame_shape
                 yield int(np.ravel_multi_index(steps, shape)) if shape else 0, origin, difference
-
-    @property
-    def _frame_axes(self) -> list[int]:
-        """The axes of the layer that are stepped through."""
-        return [axis for axis in range(self._layer_ndim - 2) if axis != self._layer_channel_axis]
 
     @property
     def _layer_channel_axis(self) -> int | None:

@@ -10,6 +10,7 @@ from napari_eomt.annotation.document import Document
 from napari_eomt.annotation.operations import propose
 from napari_eomt.annotation.session import Session
 from napari_eomt.viewer.result_layer import ResultLayer
+from napari_eomt.viewer.selection import SelectionOutline
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -40,6 +41,12 @@ class Result:
         self.document = Document(source.frame_shape, source.image_shape, categories)
         self.session = Session(self.document)
         self.view = ResultLayer(image, roles, self.session)
+        self.outline = SelectionOutline(self.view)
+
+    def close(self) -> None:
+        """Let go of the layer, which stays as it is."""
+        self.outline.close()
+        self.view.close()
 
     def propose(
         self, frame: int, proposed: Segmentation, name: str, merge_with: Hashable = None
@@ -78,7 +85,7 @@ class Results:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         for result in self._results:
             result.view.layer.events.data.disconnect(self._on_data)
-            result.view.close()
+            result.close()
 
     def find(self, image: Image, roles: AxisRoles) -> Result | None:
         """Return the latest result of an image, if its axes are still taken the same way."""
@@ -131,7 +138,7 @@ class Results:
     def _on_removed(self, event: Any) -> None:
         for result in [r for r in self._results if r.view.layer is event.value]:
             result.view.layer.events.data.disconnect(self._on_data)
-            result.view.close()
+            result.close()
             self._results.remove(result)
             self.changed.emit()
 

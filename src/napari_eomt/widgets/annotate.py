@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QPushButton, QSplitter, QVBoxLayout, QWidget
+
+from napari_eomt.viewer.selection import ClickSelection, show_segment
+from napari_eomt.widgets.category_list import CategoryList
+from napari_eomt.widgets.model_actions import primary_style
+from napari_eomt.widgets.segment_rows import SegmentRows
+from napari_eomt.widgets.segment_table import SegmentTable
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_eomt.annotation.edits import Edit
     from napari_eomt.widgets.current import Current
 
 
@@ -16,15 +25,24 @@ class AnnotatePage(QWidget):
 
     Parameters
     ----------
+    viewer : ViewerModel
     current : Current
     """
 
     segment_requested = Signal()
     sample_requested = Signal()
+    said = Signal(str)
+    """What happened, in one line."""
 
-    def __init__(self, current: Current, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, viewer: ViewerModel, current: Current, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self._current = current
+        self._viewer, self._current = viewer, current
+        self._segments: SegmentRows | None = None
+        self._clicks = ClickSelection(viewer, lambda: current.result)
+        self.categories = CategoryList(current)
+        self.table = SegmentTable(current)
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         self.start = QPushButton()
@@ -33,6 +51,12 @@ class AnnotatePage(QWidget):
         self.bottom.setContentsMargins(0, 0, 0, 0)
         content = QVBoxLayout(self.content)
         content.setContentsMargins(0, 0, 0, 0)
+        self.lists = QSplitter(Qt.Orientation.Vertical)
+        self.lists.addWidget(self.categories)
+        self.lists.addWidget(self.table)
+        self.lists.setChildrenCollapsible(False)
+        self.lists.setStretchFactor(1, 3)
+        content.addWidget(self.lists, 1)
         content.addLayout(self.bottom)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
@@ -41,8 +65,22 @@ class AnnotatePage(QWidget):
         layout.addWidget(self.content, 1)
         layout.addStretch(0)
         self.start.clicked.connect(self._on_start)
+        self.table.shown.connect(self._on_shown)
+        self.categories.said.connect(self.said)
         current.result_changed.connect(self._on_result)
-        self.show_start()
+        current.document_changed.connect(self._on_document)
+        current.frame_changed.connect(self.categories.show_counts)
+        self._on_result()
+
+    def close_events(self) -> None:
+        """Let go of the viewer."""
+        self._clicks.close()
+        self.categories.close_result()
+
+    def show_colors(self, accent: str, text: str) -> None:
+        """Follow a theme: the colour that stands out and that of the text, as "#RRGGBB"."""
+        self.start.setStyleSheet(primary_style(accent))
+        self.table.show_text_color(text)
 
     def add_part(self, widget: QWidget) -> None:
         """Put a widget below the table of objects."""
@@ -73,4 +111,23 @@ class AnnotatePage(QWidget):
         (self.sample_requested if self._current.image is None else self.segment_requested).emit()
 
     def _on_result(self) -> None:
+        document = self._current.document
+        self._segments = None if document is None else SegmentRows(document)
+        self.categories.show_rows(self._segments)
+        self.table.show_rows(self._segments)
         self.show_start()
+
+    def _on_document(self, edit: Edit) -> None:
+        if self._segments is None or not (edit.segments or edit.categories):
+            return
+        changed = self._segments.update(edit)
+        if edit.categories:
+            self.categories.refresh()
+        else:
+            self.categories.show_counts()
+        self.table.update_rows(edit, changed, self._segments.n_objects)
+
+    def _on_shown(self, frame: int, segment_id: int, close: bool) -> None:
+        result = self._current.result
+        if result is not None:
+            show_segment(self._viewer, result, (frame, segment_id), close=close)

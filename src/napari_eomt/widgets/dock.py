@@ -93,7 +93,7 @@ class EomtDock(QWidget):
             self._model,
             _params(self._settings.predict),
         )
-        self.annotate = AnnotatePage(self.current)
+        self.annotate = AnnotatePage(napari_viewer, self.current)
         self.runner = ActionRunner(napari_viewer, self.current, self.bar, self)
         self.runner.handle("segment", self.page.run_frame)
         self.runner.handle("keys", self._show_keys)
@@ -123,6 +123,7 @@ class EomtDock(QWidget):
         self.page.sample_requested.connect(self._on_sample)
         self.page.axes.changed.connect(self._follow)
         self.annotate.sample_requested.connect(self._on_sample)
+        self.annotate.said.connect(self.runner.say)
         self.annotate.segment_requested.connect(self.page.run_frame)
         self.current.refused.connect(self.bar.show_error)
         self.tabs.currentChanged.connect(self._on_tab)
@@ -178,6 +179,7 @@ class EomtDock(QWidget):
         self._viewer.events.theme.disconnect(self._on_theme)
         self.runner.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.annotate.close_events()
         self.current.close()
         self.page.close_events()
         self.image.close_events()
@@ -307,6 +309,7 @@ class EomtDock(QWidget):
     def _on_theme(self) -> None:
         theme = get_theme(self._viewer.theme)
         self.page.show_accent(theme.current.as_hex())
+        self.annotate.show_colors(theme.current.as_hex(), theme.text.as_hex())
         if self.models is not None:
             self.models.show_colors(theme.current.as_hex(), theme.text.as_hex())
 
