@@ -147,10 +147,21 @@ class ReviewQueue:
         self.changed.emit()
         return self.current
 
+    def stand_at(self, key: Key) -> None:
+        """Make an object current, if it is left: after a decision the one after it is next."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.rank is not None and key != self.current:
+            self._make_current(entry.rank)
+            self.changed.emit()
+
     def tally(self, frame: int | None) -> Tally:
         """Count what became of the proposals of a frame, or of all; whatever `below` says."""
-        rows = self._counts.values() if frame is None else [self._counts.get(frame, [0] * 4)]
-        return Tally(*(sum(row[k] for row in rows) for k in range(4)))
+        return Tally(*(self._total if frame is None else self._counts.get(frame, [0] * 4)))
+
+    def frames_done(self) -> tuple[int, int]:
+        """Count the frames in which nothing is left to decide, and those with proposals."""
+        rows = [row for row in self._counts.values() if any(row)]
+        return sum(map(_is_done, rows)), len(rows)
 
     def frames(self) -> list[FrameReview]:
         """Return the frames that have proposals, the one with the worst that is left first."""
@@ -210,9 +221,8 @@ class ReviewQueue:
         return sorted(
             frame
             for frame in frames
-            if self._document.state(frame) not in _MARKED
-            and self.tally(frame).n_all
-            and not self.tally(frame).n_left
+            if _is_done(self._counts.get(frame, [0] * 4))
+            and self._document.state(frame) not in _MARKED
         )
 
     def mark_reviewed(self) -> Edit:
@@ -230,11 +240,7 @@ class ReviewQueue:
 
     def _on_selection(self, selection: frozenset[Key]) -> None:
         if len(selection) == 1:
-            (key,) = selection
-            entry = self._entries.get(key)
-            if entry is not None and entry.rank is not None and key != self.current:
-                self._make_current(entry.rank)
-                self.changed.emit()
+            self.stand_at(*selection)
 
     def _on_edit(self, edit: Edit) -> None:
         keys = list(dict.fromkeys((change.frame, change.id) for change in edit.segments))
@@ -306,6 +312,7 @@ class ReviewQueue:
         """File everything anew."""
         self._entries: dict[Key, _Entry] = {}
         self._counts: dict[int, list[int]] = {}
+        self._total = [0] * 4
         self._line: list[Rank] = []
         self._evidence = Evidence()
         self._worst: dict[int, float] = {}
@@ -342,6 +349,7 @@ class ReviewQueue:
             return
         self._entries[key] = entry
         self._counts.setdefault(key[0], [0] * 4)[entry.verdict.value] += 1
+        self._total[entry.verdict.value] += 1
         if entry.is_evidence:
             self._evidence.add(entry.verdict, entry.uncertainty, is_sorted=is_sorted)
         if entry.rank is not None and is_sorted:
@@ -354,6 +362,7 @@ class ReviewQueue:
         if entry is None:
             return
         self._counts[key[0]][entry.verdict.value] -= 1
+        self._total[entry.verdict.value] -= 1
         if entry.is_evidence:
             self._evidence.remove(entry.verdict, entry.uncertainty)
         if entry.rank is not None:
@@ -380,6 +389,10 @@ class ReviewQueue:
 
     def _is_in(self, key: Key) -> bool:
         return self.frame is None or key[0] == self.frame
+
+
+def _is_done(row: list[int]) -> bool:
+    return not row[Verdict.LEFT.value] and any(row)
 
 
 def _is_by_model(edit: Edit) -> bool:

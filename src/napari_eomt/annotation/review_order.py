@@ -5,11 +5,16 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import numpy as np
 
+from napari_eomt.structures.segments import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.session import Key
-    from napari_eomt.structures.segments import Segment
+    from napari_eomt.structures.segments import Segment, Segmentation
 
 N_BANDS = 8
 """Bands of an image that are read one below the other, each from left to right."""
@@ -109,3 +114,36 @@ def rank(
         band = int((y0 + y1) / 2 * N_BANDS / max(1, image_shape[0]))
         return frame * N_BANDS + band, (x0 + x1) / 2, frame, i
     return (-segment.area if order is Order.LARGEST else segment.area), 0, frame, i
+
+
+def carried_over(
+    document: Document, frame: int, proposed: Segmentation, doubts: Sequence[Doubt]
+) -> dict[Key, Doubt]:
+    """Return what a model says of the objects that its proposal has become.
+
+    Parameters
+    ----------
+    document : Document
+        After the proposal was made: `operations.propose` gives ids of its own.
+    frame : int
+    proposed : Segmentation
+    doubts : sequence of Doubt
+        One for each of its segments.
+    """
+    id_map, segments = document.id_map(frame), document.segments(frame)
+    found = {}
+    for segment, doubt in zip(proposed.segments, doubts, strict=True):
+        y0, x0, y1, x1 = segment.bbox
+        is_inside = proposed.id_map[y0:y1, x0:x1] == segment.id
+        part = id_map[y0:y1, x0:x1]
+        ids = part[is_inside][:1]
+        if not len(ids) or not _is_proposed(segments.get(int(ids[0]))):
+            ids = np.unique(part[is_inside])  # partly under what a person has decided about
+        for i in ids.tolist():
+            if _is_proposed(segments.get(i)):
+                found[frame, i] = doubt
+    return found
+
+
+def _is_proposed(segment: Segment | None) -> bool:
+    return segment is not None and segment.status is Status.PROPOSED
