@@ -54,7 +54,7 @@ class ResultLayer:
         self._category_id = next(iter(self.document.categories))
         self._roles = roles
         self._colors = CategoryColors()
-        self._by_category = False
+        self._by_category = self._needs_colors = False
         self._is_recording = self._is_batch = self._is_stale = self._is_closed = False
         # A channel axis between others must stay, or the axes before it would move.
         self._channel_axis = (
@@ -196,6 +196,7 @@ class ResultLayer:
             self._table.update({change.id for change in edit.segments})
         if edit.categories or edit.segments:
             self._is_stale = True
+            self._needs_colors = self._needs_colors or self._recolors(edit)
             if not self._is_batch:
                 self._show_table()
 
@@ -216,7 +217,7 @@ class ResultLayer:
     def _show_table(self) -> None:
         self._is_stale = False
         self.layer.features = self._table.frame()
-        if self._by_category:
+        if self._by_category and self._needs_colors:
             self._color()
 
     def color_by_category(self, by: bool) -> None:
@@ -224,7 +225,21 @@ class ResultLayer:
         self._by_category = by
         self._color()
 
+    def _recolors(self, edit: Edit) -> bool:
+        """Whether an id is of another category than its colour says.
+
+        An id that is not known yet has the colour of what is drawn next: after a stroke nothing
+        is to be done, which takes 50 ms in a layer of 4096².
+        """
+        return bool(edit.categories) or any(
+            change.after is not None
+            and change.after.category_id
+            != (self._category_id if change.before is None else change.before.category_id)
+            for change in edit.segments
+        )
+
     def _color(self) -> None:
+        self._needs_colors = False
         if self._by_category and shows_ids_to(self.document.next_id - 1):
             segments = (segment for _, segment in self.document.iter_segments())
             self.layer.colormap = by_category(segments, self.category_colors, self._category_id)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_eomt.annotation.canvas import around
 from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.outlines import Outline, Outlines
 
@@ -73,11 +72,10 @@ class SelectionOutline:
 
     def _show(self) -> None:
         self._frame = frame = self._view.frame_shown
-        segments = [
-            segment
-            for at, segment in self._session.selected
-            if at == frame and segment.status is not Status.REJECTED
-        ]
+        # Not `session.selected`, which sorts: of 50,000 that takes longer than to outline them.
+        there = {} if frame is None else self._view.document.segments(frame)
+        found = [there[i] for at, i in self._session.selection if at == frame and i in there]
+        segments = [segment for segment in found if segment.status is not Status.REJECTED]
         if frame is None or not segments:
             if self.outlines.shown:
                 self.outlines.show(Outline())
@@ -86,7 +84,8 @@ class SelectionOutline:
         if len(segments) > _ONE_BY_ONE:
             is_selected = np.zeros(self._view.document.next_id, np.bool_)
             is_selected[[segment.id for segment in segments]] = True
-            y0, x0, y1, x1 = around(segment.bbox for segment in segments)
+            boxes = np.array([segment.bbox for segment in segments])
+            (y0, x0), (y1, x1) = boxes[:, :2].min(0).tolist(), boxes[:, 2:].max(0).tolist()
             part = id_map[y0:y1, x0:x1]
             self.outlines.show(outline_of(np.where(is_selected[part], part, 0), (y0, x0)))
             return
@@ -115,23 +114,29 @@ def outline_of(id_map: IdMap, origin: tuple[int, int] = (0, 0)) -> Outline:
         they have pixels on their border.
     """
     padded = np.pad(id_map, 1)
+    height, width = padded.shape
     edges = []
-    for is_turned in (False, True):
-        turned = padded.T if is_turned else padded
-        differs = turned[1:] != turned[:-1]
-        # An edge lies before a row, whose pixels are inside, or after one.
-        for is_before, inside in ((True, turned[1:]), (False, turned[:-1])):
-            is_edge = differs & (inside != 0)
-            runs = np.diff(is_edge.astype(np.int8), axis=1, prepend=0, append=0)
-            rows, starts = np.nonzero(runs == 1)
-            _, stops = np.nonzero(runs == -1)
+    for is_upright in (False, True):
+        # An edge lies between two pixels: below the one and above the other, or beside them.
+        pairs = (padded[:, :-1], padded[:, 1:]) if is_upright else (padded[:-1], padded[1:])
+        differs = pairs[0] != pairs[1]
+        for is_after, inside in enumerate(pairs):
+            y, x = np.divmod(np.flatnonzero(differs & (inside != 0)), differs.shape[1])
+            # Which line of the grid, and where on it; never on its last step, which is void.
+            line, step, length = (x, y, height) if is_upright else (y, x, width)
+            flat = line * length + step
+            if is_upright:
+                flat.sort()
+            is_start = np.diff(flat, prepend=-2) > 1
+            is_stop = np.append(is_start[1:], True)[: len(flat)]
+            line, first = np.divmod(flat[is_start], length)
+            last = flat[is_stop] % length
             # The padding has moved all by one pixel, of which the middle is a whole number.
-            across, first, last = rows - 0.5, starts - 1.5, stops - 1.5
-            if is_before == is_turned:
-                first, last = last, first
-            ends = [np.stack(end, 1) for end in ((across, first), (across, last))]
-            pair = np.stack(ends, 1)
-            edges.append(pair[:, :, ::-1] if is_turned else pair)
+            across, ends = line - 0.5, [first - 1.5, last - 0.5]
+            if bool(is_after) == is_upright:
+                ends.reverse()
+            pair = np.stack([np.stack((across, end), 1) for end in ends], 1)
+            edges.append(pair[:, :, ::-1] if is_upright else pair)
     found = np.concatenate(edges) + np.array(origin)
     return Outline(found.astype(np.float32))
 

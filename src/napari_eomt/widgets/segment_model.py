@@ -203,10 +203,10 @@ class SegmentModel(QAbstractTableModel):
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         """Return what can be done with a cell."""
-        flags = super().flags(index)
-        if index.isValid() and NAMES[index.column()] in ("category", "note"):
-            flags |= Qt.ItemFlag.ItemIsEditable
-        return flags
+        # Asked for every row while all are selected: hence no call of Qt's.
+        if not index.isValid():
+            return Qt.ItemFlag.NoItemFlags
+        return _FLAGS[index.column()]
 
     def _text(self, segment: Segment, frame: int, column: Column) -> str:
         if column == "category":
@@ -296,4 +296,10 @@ _ROLES = frozenset(
         Qt.ItemDataRole.EditRole,
         Qt.ItemDataRole.ToolTipRole,
     )
+)
+
+_SHOWN = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemNeverHasChildren
+_FLAGS = tuple(
+    _SHOWN | Qt.ItemFlag.ItemIsEditable if name in ("category", "note") else _SHOWN
+    for name in NAMES
 )

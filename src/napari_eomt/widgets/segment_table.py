@@ -253,6 +253,10 @@ class _View(QTableView):
         self.setTabKeyNavigation(False)  # Tab leaves the table
         self.setMinimumHeight(120)
         self.doubleClicked.connect(self._on_double_clicked)
+        header = self.horizontalHeader()
+        if header is not None:
+            # Else Qt asks every row whether all of a column is selected, at each repaint.
+            header.setHighlightSections(False)
         rows = self.verticalHeader()
         if rows is not None:
             rows.setVisible(False)
