@@ -108,6 +108,14 @@ class Document:
             for s in self.segments(frame).values()
         )
 
+    def copy(self) -> Document:
+        """Return a copy that later edits leave alone: to be written while the work goes on."""
+        twin = Document(self.frame_shape, self.image_shape, self._categories.values())
+        twin.id_maps, twin.next_id = self.id_maps.copy(), self.next_id
+        twin._segments = {frame: dict(here) for frame, here in self._segments.items()}
+        twin._states = dict(self._states)
+        return twin
+
     def apply(self, edit: Edit, *, pixels: bool = True) -> None:
         """Make the changes of an edit.
 

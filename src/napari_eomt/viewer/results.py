@@ -13,7 +13,7 @@ from napari_eomt.viewer.result_layer import ResultLayer
 from napari_eomt.viewer.selection import SelectionOutline
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -27,18 +27,11 @@ if TYPE_CHECKING:
 class Result:
     """An image's session, its layer, and the key under which the worker keeps its proposals."""
 
-    def __init__(
-        self,
-        key: str,
-        image: Image,
-        roles: AxisRoles,
-        source: LayerSource,
-        categories: Iterable[Category],
-    ) -> None:
+    def __init__(self, key: str, image: Image, roles: AxisRoles, document: Document) -> None:
         self.key = key
         self.image = image
         self.roles = roles
-        self.document = Document(source.frame_shape, source.image_shape, categories)
+        self.document = document
         self.session = Session(self.document)
         self.view = ResultLayer(image, roles, self.session)
         self.outline = SelectionOutline(self.view)
@@ -87,6 +80,10 @@ class Results:
             result.view.layer.events.data.disconnect(self._on_data)
             result.close()
 
+    def __iter__(self) -> Iterator[Result]:
+        """Return the results that are still bound to their layers."""
+        return iter([result for result in self._results if result.view.is_intact])
+
     def find(self, image: Image, roles: AxisRoles) -> Result | None:
         """Return the latest result of an image, if its axes are still taken the same way."""
         for result in reversed(self._results):
@@ -124,7 +121,12 @@ class Results:
         categories: Iterable[Category],
     ) -> Result:
         """Make a new result, and show its layer."""
-        result = Result(key, image, roles, source, categories)
+        document = Document(source.frame_shape, source.image_shape, categories)
+        return self.adopt(key, image, roles, document)
+
+    def adopt(self, key: str, image: Image, roles: AxisRoles, document: Document) -> Result:
+        """Make a result of a document that was saved, and show its layer."""
+        result = Result(key, image, roles, document)
         self._results.append(result)
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(result.view.layer)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from pydantic import ValidationError
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent, QTimer, Signal
 from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -20,6 +21,7 @@ from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.viewer.results import Results
+from napari_eomt.viewer.saved_work import SavedWork
 from napari_eomt.widgets.action_bar import ActionBar
 from napari_eomt.widgets.action_runner import ActionRunner
 from napari_eomt.widgets.annotate import AnnotatePage
@@ -32,6 +34,7 @@ from napari_eomt.widgets.model_library import ModelLibrary
 from napari_eomt.widgets.model_options import ModelOptions, RunChoice
 from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.predict import SegmentPage
+from napari_eomt.widgets.saving import SavingStrip, lost_text
 from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import StateChanged
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtGui import QCloseEvent
 
+    from napari_eomt.annotation.sessions import Recoverable
     from napari_eomt.models.card import ModelCard
     from napari_eomt.settings import Settings
     from napari_eomt.widgets.download_job import JobFailure
@@ -60,6 +64,7 @@ class EomtDock(QWidget):
         Of a worker that outlives the dock; by default the dock has its own.
     """
 
+    _work_problem = Signal(str)
     _shown_model = ""
     _is_docked = False  # Qt sends events before __init__ is through
 
@@ -99,6 +104,9 @@ class EomtDock(QWidget):
         self.runner.handle("keys", self._show_keys)
         self.runner.bind_in(self.annotate)
         self.annotate.add_part(ActionBar(self.runner))
+        self.work = SavedWork(napari_viewer, self.results)
+        self.saving = SavingStrip(napari_viewer, self.current, self.work)
+        self.annotate.add_part(self.saving)
         self.keys: CheatSheet | None = None
         self.tabs = QTabWidget()
         self.options = ModelOptions(self.page.form.advanced_grid, _choices(self._settings), self)
@@ -126,6 +134,11 @@ class EomtDock(QWidget):
         self.annotate.said.connect(self.runner.say)
         self.annotate.segment_requested.connect(self.page.run_frame)
         self.current.refused.connect(self.bar.show_error)
+        self.saving.said.connect(self.runner.say)
+        self.saving.failed.connect(self.bar.show_error)
+        self._work_problem.connect(self._on_work_problem)
+        # Told in the thread that writes; a Qt signal brings it to the window's.
+        self.work.problem_changed.connect(self._work_problem.emit)
         self.tabs.currentChanged.connect(self._on_tab)
         napari_viewer.layers.selection.events.active.connect(self._on_active)
         for fold in self._folds().values():
@@ -140,6 +153,7 @@ class EomtDock(QWidget):
         self.model.show_state(StateChanged(client.state, "The model process."))
         self._on_model()
         self._on_image()
+        self.saving.look_for_lost_work(self._offer_lost_work)
         if self.model.missed:
             self.bar.show_message(
                 f"{self.model.missed} is no longer on this computer: {self.model.model} takes its "
@@ -155,6 +169,26 @@ class EomtDock(QWidget):
             self._on_theme()
         self.models.open_at(self.model.model)
 
+    def _offer_lost_work(self, row: Recoverable) -> None:
+        self.bar.show_message(
+            f"Unsaved work of last time: {lost_text(row)}. It stays under Correct → Open.",
+            "Restore",
+            lambda: self.saving.restore_work(row),
+        )
+
+    def _on_work_problem(self, problem: str) -> None:
+        if problem:
+            self.bar.show_error(problem)
+
+    def _say_unsaved(self) -> None:
+        unsaved = self.work.unsaved
+        if unsaved:
+            names = ", ".join(str(result.image.name) for result, _ in unsaved)
+            show_info(
+                f"The work on {names} is in no document yet. It is kept, and offered when the EoMT "
+                "dock is opened again."
+            )
+
     def _show_keys(self) -> None:
         if self.keys is None:
             self.keys = CheatSheet(self)
@@ -167,6 +201,8 @@ class EomtDock(QWidget):
         if self._save_timer.isActive():
             self._save_timer.stop()
             self._save()
+        self._say_unsaved()
+        self.saving.close_events()
         self.jobs.stop_polling()
         self._leave()
 
@@ -178,6 +214,7 @@ class EomtDock(QWidget):
         self.library.close()
         self._viewer.events.theme.disconnect(self._on_theme)
         self.runner.close()
+        self.work.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self.annotate.close_events()
         self.current.close()
