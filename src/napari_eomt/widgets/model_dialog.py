@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.errors import EomtError
+from napari_eomt.models.catalog import category_lists
 from napari_eomt.models.locate import CHECKPOINTS
 from napari_eomt.models.rows import size_text
 from napari_eomt.structures.segments import TASKS
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 WIDE_PX = 820
 """From this width on the card stands beside the table, else below it."""
 
+_UNNAMED = "something else: numbers for names"
 _SIZE = (1080, 680)
 _TITLE_PX = 240
 # What goes first when there is no room; the title and the state always stay.
@@ -381,19 +383,21 @@ class ModelDialog(QDialog):
             self, "Rename a model", "Name", QLineEdit.EchoMode.Normal, row.name
         )
         if is_wanted and name.strip() != row.name:
-            new = name.strip()
-            self._try(row.name, lambda: self._library.rename(row.name, new))
-            self.select(new if self._library.row(new) is not None else row.name)
+            self._try(row.name, lambda: self._rename(row.name, name.strip()))
+
+    def _rename(self, old: str, new: str) -> None:
+        self._library.rename(old, new)
+        self.select(new)
 
     def _on_retry(self, name: str, token: str) -> None:
         self._library.download(name, token or None)
 
     def _on_base(self, name: str) -> None:
-        source = self._library.source_of(name)
         folder = QFileDialog.getExistingDirectory(self, "Choose the backbone's folder")
-        if source is not None and folder:
+        if folder:
             self.errors.forget(name)
-            self._try(name, lambda: self.select(self._library.add_file(source, Path(folder))))
+            base = Path(folder)
+            self._try(name, lambda: self.select(self._library.add_file_again(name, base)))
 
     def _on_add_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Choose a model's folder", str(Path.home()))
@@ -405,8 +409,22 @@ class ModelDialog(QDialog):
         path, _ = QFileDialog.getOpenFileName(
             self, "Choose a checkpoint", str(Path.home()), f"Checkpoints ({patterns})"
         )
-        if path:
-            self._try(path, lambda: self.select(self._library.add_file(Path(path))))
+        if not path:
+            return
+        categories, is_wanted = QInputDialog.getItem(
+            self,
+            "Add a checkpoint",
+            "What was it trained on? Its categories are named accordingly.",
+            [_UNNAMED, *category_lists()],
+            0,
+            False,
+        )
+        if is_wanted:
+            named = None if categories == _UNNAMED else categories
+            self._try(
+                path,
+                lambda: self.select(self._library.add_file(Path(path), categories=named)),
+            )
 
     def _try(self, name: str, action: Callable[[], None]) -> None:
         try:
