@@ -81,7 +81,7 @@ def test_download_and_use(dialog, qtbot):
     assert dialog.panel.progress.isVisible()
     assert dialog.panel.cancel.isVisible()
     assert "used as soon as it is ready" in dialog.panel.progress_text.text()
-    assert not dialog.panel.use.isEnabled()
+    assert dialog.panel.use.isHidden(), "it is wished for already"
     assert not dialog.picker.coming.isHidden()
     wait_idle(qtbot, dialog)
     assert state(dialog, SMALL) == "here"
@@ -99,9 +99,20 @@ def test_another_choice_meanwhile_counts(dialog, qtbot, tmp_path, hub):
     dialog.select(SMALL)
     dialog.panel.use.click()
     dialog.picker.choose(own)
+    assert dialog.panel.use.text() == "Use when it is ready"
     wait_idle(qtbot, dialog)
     assert state(dialog, SMALL) == "here"
     assert dialog.picker.model == own
+
+
+def test_a_download_can_be_wished_for_later(dialog, qtbot, hub):
+    hub.faults["model.safetensors"] = Fault(rate=400_000)
+    dialog.select(SMALL)
+    dialog.panel.download.click()
+    dialog.panel.use.click()
+    assert dialog.panel.use.isHidden()
+    wait_idle(qtbot, dialog)
+    assert dialog.picker.model == SMALL
 
 
 def test_cancel_is_quick_and_the_next_download_goes_on(dialog, qtbot, hub):
@@ -128,6 +139,7 @@ def test_cancel_is_quick_and_the_next_download_goes_on(dialog, qtbot, hub):
     dialog.panel.download.click()
     wait_idle(qtbot, dialog)
     assert state(dialog, SMALL) == "here"
+    assert dialog.picker.model == "nuclei-nano", "the wish was cancelled too"
     # What was on its way when it was stopped may come twice.
     assert hub.served("model.safetensors") < total + 0.3 * first + 100_000
 
@@ -338,17 +350,17 @@ def test_a_delta_asks_for_its_base(dialog, qtbot, monkeypatch, tiny_delta):
 
 
 def test_search_and_keyboard(dialog, qtbot):
-    qtbot.keyClicks(dialog.search, "cityscapes")
+    qtbot.keyClicks(dialog.filters.search, "cityscapes")
     assert dialog.models.rowCount() == 1
-    qtbot.keyClick(dialog.search, Qt.Key.Key_Return)
+    qtbot.keyClick(dialog.filters.search, Qt.Key.Key_Return)
     assert not dialog.library.jobs.states, "Enter in the search starts nothing"
     assert dialog.isVisible()
     qtbot.keyClick(dialog.view, Qt.Key.Key_Down)
-    dialog.search.setText("zebrafish")
+    dialog.filters.search.setText("zebrafish")
     assert dialog.nothing.isVisible()
-    dialog.search.clear()
-    dialog.task.setCurrentIndex(dialog.task.findData("semantic"))
-    dialog.video.setCurrentIndex(dialog.video.findData(True))
+    dialog.filters.search.clear()
+    dialog.filters.task.setCurrentIndex(dialog.filters.task.findData("semantic"))
+    dialog.filters.video.setCurrentIndex(dialog.filters.video.findData(True))
     shown = {dialog.models.index(k, 0).data(NAME_ROLE) for k in range(dialog.models.rowCount())}
     assert "videomt-large-vspw" in shown
     assert "nuclei-nano" not in shown
@@ -358,14 +370,14 @@ def test_search_and_keyboard(dialog, qtbot):
 
 def test_selection_survives_sorting_and_a_refresh(dialog):
     dialog.select("eomt-large-coco-panoptic-640")
-    for k in range(dialog.sort.count()):
-        dialog.sort.setCurrentIndex(k)
+    for k in range(dialog.filters.sort.count()):
+        dialog.filters.sort.setCurrentIndex(k)
         current = dialog.view.currentIndex()
         assert current.siblingAtColumn(0).data(NAME_ROLE) == "eomt-large-coco-panoptic-640"
     dialog.library.refresh()
     assert dialog.view.currentIndex().siblingAtColumn(0).data(NAME_ROLE).startswith("eomt-large")
     dialog.view.sortByColumn(2, Qt.SortOrder.DescendingOrder)
-    assert dialog.sort.currentIndex() == -1, "the list has no such order"
+    assert dialog.filters.sort.currentIndex() == -1, "the list has no such order"
 
 
 def test_categories_are_searched(dialog):
@@ -390,3 +402,12 @@ def test_it_fits_a_small_screen(dialog, qtbot, width, direction):
     assert not dialog.view.isColumnHidden(state_column)
     header = dialog.view.horizontalHeader()
     assert header.length() <= dialog.view.viewport().width()
+
+
+def test_what_is_sorted_by_is_seen_however_narrow_it_is(dialog, qtbot):
+    dialog.resize(480, 560)
+    qtbot.waitUntil(lambda: dialog.width() == 480)
+    speed = list(COLUMNS).index("speed")
+    assert dialog.view.isColumnHidden(speed)
+    dialog.filters.sort.setCurrentIndex(dialog.filters.sort.findText("Sort: fastest"))
+    assert not dialog.view.isColumnHidden(speed)

@@ -27,7 +27,8 @@ from napari_eomt.models.user_models import (
     remove_user_model,
     rename_user_model,
 )
-from napari_eomt.widgets.download_job import ModelJobs, run_program
+from napari_eomt.widgets.child_program import run_program
+from napari_eomt.widgets.download_job import ModelJobs
 
 if TYPE_CHECKING:
     from pathlib import Path
