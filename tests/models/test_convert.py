@@ -183,8 +183,9 @@ def test_folders_of_older_transformers_load_again(tmp_path, with_config):
     made = trained("giant")
     made.save_pretrained(tmp_path / "old")
     _with_old_keys(tmp_path / "old")
-    with pytest.raises(ModelError, match="lacks"):
-        load_segmenter(tmp_path / "old", device="cpu")
+    _, info = type(made).from_pretrained(tmp_path / "old", output_loading_info=True)
+    assert info["missing_keys"], "transformers alone would fill the MLPs at random"
+    load_segmenter(tmp_path / "old", device="cpu")
     if not with_config:
         (tmp_path / "old" / "config.json").unlink()
     done = to_transformers(tmp_path / "old", tmp_path / "new")
