@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from napari_eomt.inference.postprocess import (
 )
 from napari_eomt.inference.query_masks import QueryMasks
 from napari_eomt.inference.stitch import Stitcher
+from napari_eomt.inference.uncertainty import Doubts
 from napari_eomt.structures.categories import stuff_labels
 from napari_eomt.structures.id_maps import areas, boxes, renumber
 from napari_eomt.structures.segments import Segment, Segmentation
@@ -30,8 +31,10 @@ from napari_eomt.structures.segments import Segment, Segmentation
 if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
     from napari_eomt.models.segmenter import QueryOutput
+    from napari_eomt.structures.candidates import QueryId
     from napari_eomt.structures.segments import Task
     from napari_eomt.structures.tiles import Tile
+    from napari_eomt.structures.uncertainty import Uncertainty
 
 FULL_PART = 0.8
 """A tile whose segments use more than this part of the queries may have missed some."""
@@ -75,10 +78,24 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """Segments, and how many of the tiles came near the number of the model's queries."""
+    """What was decided.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    n_full_tiles : int
+        How many of the tiles came near the number of the model's queries.
+    queries : tuple of (view, query)
+        Of each segment, in the order of the segments: of one that tiles made together the best
+        one's, of fused stuff the first. Empty for the semantic task, where all queries speak.
+    uncertainty : tuple of Uncertainty
+        Of each segment, likewise.
+    """
 
     segmentation: Segmentation
     n_full_tiles: int
+    queries: tuple[QueryId, ...] = ()
+    uncertainty: tuple[Uncertainty, ...] = ()
 
 
 class Decider:
@@ -95,7 +112,10 @@ class Decider:
         self._plan, self._card, self._params = plan, card, params
         self._task = task_of(params, card)
         self._stuff = stuff_labels(card.categories)
-        self._n_full = 0
+        self._n_full = self._n_added = 0
+        self._doubts = Doubts(
+            card.input_size, params.mask_threshold, is_instance=self._task == "instance"
+        )
         self._whole: QuerySegments | None = None
         self._views: list[View] = []
         self._stitcher: Stitcher | None = None
@@ -115,6 +135,10 @@ class Decider:
         min_area = 0 if self._stitcher else self._params.min_area
         found = self._segments(view, (region.height, region.width), min_area)
         self._n_full += len(found.labels) > FULL_PART * len(view.class_logits)
+        self._doubts.add(self._n_added, view, region, found)
+        # So that a segment's query tells its view, too, when the views are merged.
+        found = replace(found, queries=found.queries + self._n_added * self._card.n_queries)
+        self._n_added += 1
         if self._stitcher:
             self._stitcher.add(region, found)
         else:
@@ -129,7 +153,9 @@ class Decider:
             raise ValueError("The plan has one view; none was added.")
         if self._stitcher and self._params.min_area:
             found = _at_least(found, self._params.min_area)
-        return Decision(self._segmentation(found), self._n_full)
+        queries = tuple(divmod(q, self._card.n_queries) for q in found.queries.tolist())
+        uncertainty = self._doubts.result(queries)
+        return Decision(self._segmentation(found), self._n_full, queries, uncertainty)
 
     def _segments(self, view: View, shape: tuple[int, int], min_area: int) -> QuerySegments:
         content = (view.tile.height, view.tile.width)
