@@ -1,7 +1,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tifffile
 from typer.testing import CliRunner
 
 from napari_eomt import __version__
@@ -39,9 +41,10 @@ def test_every_param_is_an_option_with_its_default_and_range():
     assert "INT ≥0 px²" in text
 
 
-def test_a_bad_setting_in_the_environment_is_one_line(monkeypatch):
+def test_a_bad_setting_in_the_environment_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("NAPARI_EOMT_DTYPE", "fp8")
-    result = run("models")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8))
+    result = run("predict", str(tmp_path / "a.tif"), "--out", str(tmp_path / "out"))
     assert result.exit_code == 2
     assert "NAPARI_EOMT_" in result.stderr
 

@@ -371,3 +371,16 @@ def test_the_catalog_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("eomt-larg", "eomt-large-coco-panoptic-640"),
+        ("eomt-large-coco-panoptc-640", "eomt-large-coco-panoptic-640"),
+        ("nuclei-nan", "nuclei-nano"),
+    ],
+)
+def test_a_name_that_is_not_whole_or_misspelt_leads_to_the_model(typed, meant):
+    with pytest.raises(ModelError, match=f"Did you mean .*{meant}"):
+        find_model(typed)

@@ -21,6 +21,7 @@ from tests.models.original_layout import (
 from napari_eomt.errors import EomtError, ModelError, OutputError
 from napari_eomt.models import convert, folders, transformers_folder
 from napari_eomt.models.card import Sidecar, read_card
+from napari_eomt.models.catalog import find_model
 from napari_eomt.models.convert import to_original, to_transformers
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.weights import load_weights
@@ -182,8 +183,9 @@ def test_folders_of_older_transformers_load_again(tmp_path, with_config):
     made = trained("giant")
     made.save_pretrained(tmp_path / "old")
     _with_old_keys(tmp_path / "old")
-    with pytest.raises(ModelError, match="lacks"):
-        load_segmenter(tmp_path / "old", device="cpu")
+    _, info = type(made).from_pretrained(tmp_path / "old", output_loading_info=True)
+    assert info["missing_keys"], "transformers alone would fill the MLPs at random"
+    load_segmenter(tmp_path / "old", device="cpu")
     if not with_config:
         (tmp_path / "old" / "config.json").unlink()
     done = to_transformers(tmp_path / "old", tmp_path / "new")
@@ -453,3 +455,11 @@ def test_the_original_nesting_is_that_of_the_repository(tmp_path, checkpoint):
         to_original(tmp_path / kind, tmp_path / f"{kind}.pth")
         content = torch.load(tmp_path / f"{kind}.pth", weights_only=True)
         assert (list(content) == ["model"]) is is_nested
+
+
+def test_what_the_original_code_cannot_express_is_refused(tmp_path):
+    """The bundled model has no registers and heads of another size."""
+    folder = find_model("nuclei-nano").folder
+    with pytest.raises(ModelError, match="no register tokens"):
+        to_original(folder, tmp_path / "out.bin")
+    assert list(tmp_path.iterdir()) == []

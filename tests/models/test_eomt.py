@@ -188,6 +188,8 @@ def test_compiled_is_one_graph_and_equal(tmp_path, architecture):
     segmenter = load_segmenter(save_tiny(tmp_path / "m", architecture), device="cpu")
     pixels = torch.randn(5, 3, SIZE, SIZE)
     plain = segmenter.forward(pixels)
+    segmenter.warm_up(1)
+    assert not graphs, "nothing to warm up before"
     segmenter.compile(backend)
     for n_views, n_graphs in ((1, 1), (5, 2), (3, 2), (4, 2), (1, 2)):
         output = segmenter.forward(pixels[:n_views])
@@ -197,6 +199,26 @@ def test_compiled_is_one_graph_and_equal(tmp_path, architecture):
         )
     assert segmenter.is_compiled
     assert segmenter.notes == []
+
+
+def test_warming_up_compiles_for_what_comes(tmp_path):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(inputs)
+        return graph.forward
+
+    segmenter = load_segmenter(save_tiny(tmp_path / "m"), device="cpu")
+    segmenter.compile(backend)
+    for n_views in (1, 2, 1, 2):
+        segmenter.warm_up(n_views)
+    assert len(graphs) == 2
+    for n_views in (1, 3, 2):
+        segmenter.forward(torch.zeros(n_views, 3, SIZE, SIZE))
+    assert len(graphs) == 2
+    segmenter.set_input_size(96)
+    segmenter.warm_up(1)
+    assert len(graphs) == 3
 
 
 def test_a_compiler_that_fails_costs_a_note_alone(tmp_path):

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_eomt.models.segmenter import Segmenter
+    from napari_eomt.structures.candidates import QueryId
     from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.structures.uncertainty import Uncertainty
 
 KEEP_BYTES = 2 * 2**30
 """Proposals of one image that take more memory than this are not kept (2 GiB)."""
@@ -41,6 +43,8 @@ class Prediction:
         Side of a typical object, in pixels of the image, that set the zoom.
     notes : tuple of str
         What the user should know, such as what was done when memory ran out.
+    queries, uncertainty
+        As in `Decision`, of each segment.
     """
 
     segmentation: Segmentation
@@ -49,6 +53,8 @@ class Prediction:
     n_full_tiles: int
     object_size: float | None
     notes: tuple[str, ...] = ()
+    queries: tuple[QueryId, ...] = ()
+    uncertainty: tuple[Uncertainty, ...] = ()
 
 
 def iter_predict(
@@ -116,6 +122,8 @@ def iter_predict(
         yield Progress(done, len(plan.tiles))
     decision = decider.result()
     proposals = None if views is None else Proposals(plan, card, params, views, object_size)
+    if proposals is not None:
+        proposals.remember(params, decision)
     return Prediction(
         decision.segmentation,
         proposals,
@@ -123,6 +131,8 @@ def iter_predict(
         decision.n_full_tiles,
         object_size,
         tuple(forward.notes),
+        decision.queries,
+        decision.uncertainty,
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from napari_eomt.inference.finder import Finder
 from napari_eomt.inference.params import PredictParams, same_proposals
 from napari_eomt.inference.plan import Plan, make_plan, task_of
 from napari_eomt.inference.postprocess import (
@@ -17,7 +21,9 @@ from napari_eomt.inference.postprocess import (
     panoptic_segments,
     semantic_map,
 )
+from napari_eomt.inference.query_masks import QueryMasks
 from napari_eomt.inference.stitch import Stitcher
+from napari_eomt.inference.uncertainty import Doubts
 from napari_eomt.structures.categories import stuff_labels
 from napari_eomt.structures.id_maps import areas, boxes, renumber
 from napari_eomt.structures.segments import Segment, Segmentation
@@ -25,10 +31,15 @@ from napari_eomt.structures.segments import Segment, Segmentation
 if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
     from napari_eomt.models.segmenter import QueryOutput
+    from napari_eomt.structures.candidates import QueryId
+    from napari_eomt.structures.segments import Task
     from napari_eomt.structures.tiles import Tile
+    from napari_eomt.structures.uncertainty import Uncertainty
 
 FULL_PART = 0.8
 """A tile whose segments use more than this part of the queries may have missed some."""
+
+_SHOWN_PIXELS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +78,24 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """Segments, and how many of the tiles came near the number of the model's queries."""
+    """What was decided.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+    n_full_tiles : int
+        How many of the tiles came near the number of the model's queries.
+    queries : tuple of (view, query)
+        Of each segment, in the order of the segments: of one that tiles made together the best
+        one's, of fused stuff the first. Empty for the semantic task, where all queries speak.
+    uncertainty : tuple of Uncertainty
+        Of each segment, likewise.
+    """
 
     segmentation: Segmentation
     n_full_tiles: int
+    queries: tuple[QueryId, ...] = ()
+    uncertainty: tuple[Uncertainty, ...] = ()
 
 
 class Decider:
@@ -87,7 +112,10 @@ class Decider:
         self._plan, self._card, self._params = plan, card, params
         self._task = task_of(params, card)
         self._stuff = stuff_labels(card.categories)
-        self._n_full = 0
+        self._n_full = self._n_added = 0
+        self._doubts = Doubts(
+            card.input_size, params.mask_threshold, is_instance=self._task == "instance"
+        )
         self._whole: QuerySegments | None = None
         self._views: list[View] = []
         self._stitcher: Stitcher | None = None
@@ -107,6 +135,10 @@ class Decider:
         min_area = 0 if self._stitcher else self._params.min_area
         found = self._segments(view, (region.height, region.width), min_area)
         self._n_full += len(found.labels) > FULL_PART * len(view.class_logits)
+        self._doubts.add(self._n_added, view, region, found)
+        # So that a segment's query tells its view, too, when the views are merged.
+        found = replace(found, queries=found.queries + self._n_added * self._card.n_queries)
+        self._n_added += 1
         if self._stitcher:
             self._stitcher.add(region, found)
         else:
@@ -121,7 +153,9 @@ class Decider:
             raise ValueError("The plan has one view; none was added.")
         if self._stitcher and self._params.min_area:
             found = _at_least(found, self._params.min_area)
-        return Decision(self._segmentation(found), self._n_full)
+        queries = tuple(divmod(q, self._card.n_queries) for q in found.queries.tolist())
+        uncertainty = self._doubts.result(queries)
+        return Decision(self._segmentation(found), self._n_full, queries, uncertainty)
 
     def _segments(self, view: View, shape: tuple[int, int], min_area: int) -> QuerySegments:
         content = (view.tile.height, view.tile.width)
@@ -238,11 +272,25 @@ class Proposals:
         self.params = params
         self.views = views
         self.object_size = object_size
+        self._shown: tuple[PredictParams, npt.NDArray[np.bool_], int] | None = None
+        self._finder: tuple[tuple[Task, float], Finder] | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that they take."""
+        """Bytes of memory that they take; what is remembered of them takes 1 % more."""
         return sum(view.nbytes for view in self.views)
+
+    @cached_property
+    def masks(self) -> QueryMasks:
+        """The masks of single queries; what was measured once is remembered."""
+        return QueryMasks(self.plan, self.card.input_size, self.views)
+
+    def finder(self, params: PredictParams) -> Finder:
+        """Return what looks at single queries with the task and mask threshold of `params`."""
+        key = (task_of(params, self.card), params.mask_threshold)
+        if self._finder is None or self._finder[0] != key:
+            self._finder = (key, Finder(self.masks, self.card, *key))
+        return self._finder[1]
 
     def fits(self, params: PredictParams) -> bool:
         """Whether running the model with these parameters would give the same proposals."""
@@ -256,7 +304,23 @@ class Proposals:
         decider = Decider(self.plan, self.card, params)
         for view in self.views:
             decider.add(view)
-        return decider.result()
+        decision = decider.result()
+        self.remember(params, decision)
+        return decision
+
+    def remember(self, params: PredictParams, decision: Decision) -> None:
+        """Remember what was decided last, for `shown`."""
+        id_map = decision.segmentation.id_map
+        # As coarse as the model's grid at most; 1 MB of 4096².
+        step = max(1, ceil(sqrt(id_map.size / _SHOWN_PIXELS)))
+        self._shown = (params, id_map[::step, ::step] > 0, step)
+
+    def shown(self, params: PredictParams) -> tuple[npt.NDArray[np.bool_], int]:
+        """Return what a decision covers with segments, on every n-th row and column, and n."""
+        if self._shown is None or self._shown[0] != params:
+            self.decide(params)
+        assert self._shown is not None  # noqa: S101 - just remembered
+        return self._shown[1:]
 
     def segment(self, params: PredictParams | None = None, **changes: Any) -> Segmentation:
         """Decide about the proposals anew, without running the model.

@@ -203,7 +203,10 @@ def find_model(model: str | Path) -> ModelCard:
     if not folder.exists():
         # Of a path, only the last part can be the misspelt name of a model.
         names = [*bundled_names(), *users, *catalog()]
-        close = get_close_matches(str(model).rpartition("/")[2].lower(), names, n=3, cutoff=0.6)
+        typed = str(model).rpartition("/")[2].lower()
+        # What is not typed to its end first, then what is misspelt.
+        begun = [name for name in names if len(typed) > 3 and name.startswith(typed)]
+        close = (begun or get_close_matches(typed, names, n=3, cutoff=0.6))[:3]
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise ModelError(
             f"There is no model {str(model)!r}: neither a folder nor a known name. {hint}"

@@ -313,6 +313,11 @@ def _check_expressible(
     architecture: Architecture, config: PreTrainedConfig, tensors: Tensors, name: str
 ) -> None:
     """Check that the original code, which has no configuration file, would build this network."""
+    if not config.num_register_tokens:
+        raise ModelError(
+            f"{name}: it has no register tokens, which the original code's networks always have. "
+            "Use the model in transformers' layout."
+        )
     built = infer_config(architecture, tensors, name, config.image_size)
     for key in _TOLD:
         ours, theirs = getattr(config, key), getattr(built, key)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
 
+import platformdirs
 import torch
 from transformers import (
     EomtDinov3ForUniversalSegmentation,
@@ -26,6 +29,9 @@ EomtModel = (
     | EomtDinov3ForUniversalSegmentation
     | VideomtForUniversalSegmentation
 )
+
+
+_COMPILED_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class EomtSegmenter(Segmenter):
@@ -57,6 +63,8 @@ class EomtSegmenter(Segmenter):
         self._first_query_block = model.config.num_hidden_layers - model.config.num_blocks
         self._trained_card = card
         self._compiled: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+        self._warm: set[tuple[int, int]] = set()
+        self._backend: str | Callable[..., Any] = "inductor"
         # Resampled from this table each time, so that sizes can change without loss; float32,
         # because half precision would be rounded twice.
         self._positions = (
@@ -91,8 +99,10 @@ class EomtSegmenter(Segmenter):
             overlap = min(card.tile_overlap, size // 2) if card.object_size else size // 4
             self.card = card.model_copy(update={"input_size": size, "tile_overlap": overlap})
         self._set_positions()
+        if self._compiled is not None:
+            self.compile(self._backend)
 
-    def compile(self, backend: str = "inductor") -> None:
+    def compile(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the forward pass, in one graph, when it is first run with a number of views.
 
         Where that fails (no compiler, a device without support), the model goes on without, and
@@ -100,10 +110,27 @@ class EomtSegmenter(Segmenter):
 
         Parameters
         ----------
-        backend : str
+        backend : str or callable
             Of torch.compile.
         """
+        # By default, which torch writes into the environment when it is imported, compiled code
+        # lies among the temporary files and is gone with them: 40 s instead of 5 at the next start.
+        chosen = os.environ.get(_COMPILED_VARIABLE, "")
+        if not chosen or chosen.startswith(tempfile.gettempdir()):
+            cache = platformdirs.user_cache_path("napari-eomt", appauthor=False) / "compiled"
+            os.environ[_COMPILED_VARIABLE] = str(cache)
+        # Of another size, or another model, torch would try to make one graph for both.
+        torch.compiler.reset()
+        self._warm.clear()
+        self._backend = backend
         self._compiled = torch.compile(self._run, fullgraph=True, backend=backend)
+
+    def warm_up(self, n_views: int) -> None:
+        """Compile for this many views, at the present input size; see `Segmenter.warm_up`."""
+        size = self.card.input_size
+        if self._compiled is not None and (n_views, size) not in self._warm:
+            self.forward(torch.zeros(n_views, 3, size, size))
+            self._warm.add((n_views, size))
 
     @property
     def is_compiled(self) -> bool:

@@ -103,6 +103,12 @@ class Segmenter(ABC):
         """Compile the forward pass for this machine, if the model can be; `notes` says if not."""
         self.notes.append(f"{self.card.name} cannot be compiled: it runs without.")
 
+    def warm_up(self, n_views: int) -> None:  # noqa: B027 - a model need not
+        """Do now what the first forward pass with this many views would do alone: compile.
+
+        Nothing to do for a model that is not compiled.
+        """
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""

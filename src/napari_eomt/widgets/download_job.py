@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,20 +11,20 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_eomt.errors import EomtError, ModelError
+from napari_eomt.errors import EomtError
 from napari_eomt.models.hub_errors import DownloadError
-from napari_eomt.models.hub_watch import POLL, Progress
-from napari_eomt.models.rows import size_text
+from napari_eomt.models.hub_watch import size_text
+from napari_eomt.widgets.child_program import CancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_eomt.models.hub_watch import Progress
 
 AT_ONCE = 2
 """Works under way at a time; the line to the hub is seldom faster with more."""
 
 POLL_MS = 100
-
-_GRACE_S = 1.0  # for a child process to clear up after Ctrl-C before it is killed
 
 What: TypeAlias = Literal[
     "queued", "starting", "downloading", "waiting", "checking", "converting", "deleting", "stopping"
@@ -58,14 +54,14 @@ class JobState:
 
     @property
     def details(self) -> str:
-        """What there is to say: "Downloading 312 of 1270 MB · 12 MB/s · 1 min left"."""
+        """What there is to say: "Downloading 312 of 1270 MB · 12.0 MB/s · 80 s left"."""
         if self.percent is None:
             return f"{self.what.capitalize()}…"
         parts = [f"{self.what.capitalize()} {size_of(self.done, self.total)}"]
         if self.bytes_per_second:
             seconds = (self.total - self.done) / self.bytes_per_second
             left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-            parts += [f"{size_text(round(self.bytes_per_second))}/s", f"{left} left"]
+            parts += [f"{size_text(self.bytes_per_second)}/s", f"{left} left"]
         return " · ".join(parts)
 
 
@@ -91,10 +87,6 @@ class JobFailure:
 Report: TypeAlias = "Callable[[Progress], None]"
 IsCancelled: TypeAlias = "Callable[[], bool]"
 Work: TypeAlias = "Callable[[Report, IsCancelled], None]"
-
-
-class CancelledError(ModelError):
-    """The work was cancelled."""
 
 
 @dataclass
@@ -197,61 +189,6 @@ class ModelJobs(QObject):
             self.succeeded.emit(name)
         elif not (job.cancel.is_set() and _is_cancelled(error)):
             self.failed.emit(_failure(name, error))
-
-
-def run_program(arguments: list[str], is_cancelled: IsCancelled) -> None:
-    """Run ``napari-eomt`` with arguments as a child process, for what needs torch.
-
-    Raises
-    ------
-    ModelError
-        With the child's own line, if it failed.
-    CancelledError
-        If it was cancelled: the child gets Ctrl-C, and soon after is killed.
-    """
-    # Without a console window on Windows; in a group of its own, which Ctrl-C there asks for.
-    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    flags |= getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-    command = [sys.executable, "-m", "napari_eomt.cli.main", *arguments]
-    with subprocess.Popen(  # noqa: S603  # our own module; paths are arguments, not a shell's
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        creationflags=flags,
-    ) as child:
-        while True:
-            try:
-                _, errors = child.communicate(timeout=POLL)
-                break
-            except subprocess.TimeoutExpired:
-                if is_cancelled():
-                    _stop(child)
-                    raise CancelledError("It was cancelled.") from None
-    if child.returncode:
-        raise ModelError(_last_error(errors, child.returncode)) from RuntimeError(errors)
-
-
-def _stop(child: subprocess.Popen[str]) -> None:
-    """End a child: with Ctrl-C, so that it leaves nothing half done, else by force."""
-    child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT))
-    try:
-        child.communicate(timeout=_GRACE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.communicate()
-
-
-def _last_error(errors: str, code: int) -> str:
-    lines = [line for line in errors.splitlines() if line.strip()]
-    for line in reversed(lines):
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
-    last = f": {lines[-1]}" if lines else ""
-    return f"The conversion ended with code {code}{last}. Copy the details for a report."
 
 
 def _is_cancelled(error: BaseException) -> bool:

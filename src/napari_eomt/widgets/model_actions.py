@@ -22,6 +22,7 @@ from napari_eomt.widgets.model_card_view import ModelCardView
 
 if TYPE_CHECKING:
     from napari_eomt.models.rows import ModelRow
+    from napari_eomt.widgets.download_job import JobState
     from napari_eomt.widgets.model_library import ModelLibrary
     from napari_eomt.widgets.model_picker import ModelPicker
 
@@ -128,7 +129,7 @@ class ModelActions(QWidget):
             self.progress.setValue(job.percent or 0)
             self.cancel.setEnabled(job.what not in ("stopping", "deleting"))
         is_fetchable = is_published and row is not None and not row.is_here
-        self.use.setVisible(row is not None)
+        self.use.setVisible(row is not None and (is_free or self._can_wait(row, job)))
         self.download.setVisible(is_fetchable and is_free)
         self.delete.setVisible(is_free and row is not None and self._library.can_delete(row))
         is_added = is_free and row is not None and row.kind == "added"
@@ -136,13 +137,21 @@ class ModelActions(QWidget):
         self.remove.setVisible(is_added)
         self._label(row, is_free=is_free, is_fetchable=is_fetchable)
 
+    def _can_wait(self, row: ModelRow, job: JobState | None) -> bool:
+        """Whether there is something to wait for that will end in a model to use."""
+        is_leaving = job is None or job.what in ("stopping", "deleting")
+        return row.entry is not None and not is_leaving and self._picker.wanted != row.name
+
     def _label(self, row: ModelRow | None, *, is_free: bool, is_fetchable: bool) -> None:
         is_in_use = row is not None and row.name == self._picker.model
         self.use.setText("In use" if is_in_use else "Use")
         self.use.setEnabled(row is not None and row.is_usable and is_free and not is_in_use)
         if row is None or row.entry is None or not is_fetchable:
             return
-        self.use.setEnabled(is_free)
+        self.use.setEnabled(True)
+        if not is_free:
+            self.use.setText("Use when it is ready")
+            return
         if not self._library.needs_network(row):
             self.use.setText("Convert and use")
             self.download.setText("Convert")
@@ -161,7 +170,9 @@ class ModelActions(QWidget):
             self._picker.choose(row.name)
             return
         self._picker.choose_when_here(row.name)
-        self._on_download()
+        if self._library.job(row.name) is None:
+            self._on_download()
+        self._show_buttons()
 
     def _on_download(self) -> None:
         if self._row is not None:
@@ -170,6 +181,8 @@ class ModelActions(QWidget):
 
     def _on_cancel(self) -> None:
         if self._row is not None:
+            if self._picker.wanted == self._row.name:
+                self._picker.choose_when_here("")
             self._library.cancel(self._row.name)
 
     def _on_progressed(self, name: str) -> None:

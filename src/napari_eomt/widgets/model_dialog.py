@@ -9,11 +9,8 @@ from qtpy.QtCore import QModelIndex, QSize, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QCheckBox,
-    QComboBox,
     QDialog,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QInputDialog,
@@ -28,22 +25,21 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.errors import EomtError
+from napari_eomt.models.catalog import category_lists
 from napari_eomt.models.locate import CHECKPOINTS
 from napari_eomt.models.rows import size_text
-from napari_eomt.structures.segments import TASKS
 from napari_eomt.widgets.download_job import JobFailure
 from napari_eomt.widgets.model_actions import ModelActions
 from napari_eomt.widgets.model_errors import ModelErrors
+from napari_eomt.widgets.model_filters import ModelFilters
 from napari_eomt.widgets.model_table import (
     COLUMNS,
     NAME_ROLE,
     Column,
     ModelTable,
     SortedModels,
-    TableFilter,
     title_of,
 )
-from napari_eomt.widgets.params_form import TASK_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,19 +53,11 @@ if TYPE_CHECKING:
 WIDE_PX = 820
 """From this width on the card stands beside the table, else below it."""
 
+_UNNAMED = "something else: numbers for names"
 _SIZE = (1080, 680)
 _TITLE_PX = 240
 # What goes first when there is no room; the title and the state always stay.
 _DISPENSABLE: tuple[Column, ...] = ("speed", "input", "parameters", "task", "size", "score")
-
-_SORTS: tuple[tuple[str, Column, bool], ...] = (
-    ("name", "model", False),
-    ("best score", "score", True),
-    ("fastest", "speed", True),
-    ("smallest", "size", False),
-    ("fewest parameters", "parameters", False),
-    ("here first", "state", False),
-)
 
 
 class ModelDialog(QDialog):
@@ -90,17 +78,7 @@ class ModelDialog(QDialog):
         self._library, self._picker = library, picker
         self._selected = picker.model
         self.setWindowTitle("Models")
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search: a data set, a task, an object such as dog…")
-        self.search.setClearButtonEnabled(True)
-        self.search.setToolTip("All the words must be in what is known of a model (Ctrl+F).")
-        self.task, self.video, self.sort = QComboBox(), QComboBox(), QComboBox()
-        self.only_here = QCheckBox("On this computer only")
-        self.every_format = QCheckBox("All formats")
-        self.every_format.setToolTip(
-            "Also the same models as their makers' code saved them. They are converted after the "
-            "download."
-        )
+        self.filters = ModelFilters()
         self.table = ModelTable(library, self)
         self.models = SortedModels(self.table, self)
         self.view = QTableView()
@@ -115,11 +93,10 @@ class ModelDialog(QDialog):
         )
         self.close_button = QPushButton("Close")
         self._lay_out()
-        self._fill_filters()
         self._set_up_view()
         self._connect()
         self._on_filter()
-        self._on_sort()
+        self._on_sort("model", False)
         self.resize(*_SIZE)
 
     def sizeHint(self) -> QSize:
@@ -133,7 +110,7 @@ class ModelDialog(QDialog):
         self.show()
         self.raise_()
         self.activateWindow()
-        self.search.setFocus()
+        self.filters.search.setFocus()
 
     def select(self, name: str) -> None:
         """Select a model; nothing is selected if the filters hide it."""
@@ -166,18 +143,6 @@ class ModelDialog(QDialog):
         self._fit_columns()
 
     def _lay_out(self) -> None:
-        filters = QGridLayout()
-        for k, combo in enumerate((self.task, self.video, self.sort)):
-            combo.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
-            combo.setMinimumContentsLength(6)
-            filters.addWidget(combo, 0, k)
-            filters.setColumnStretch(k, 1)
-        checks = QHBoxLayout()
-        checks.addWidget(self.only_here)
-        checks.addWidget(self.every_format)
-        checks.addStretch(1)
         left = QWidget()
         left_layout = QVBoxLayout(left)
         left_layout.setContentsMargins(0, 0, 0, 0)
@@ -193,31 +158,13 @@ class ModelDialog(QDialog):
         bottom.addStretch(1)
         bottom.addWidget(self.close_button)
         layout = QVBoxLayout(self)
-        layout.addWidget(self.search)
-        layout.addLayout(filters)
-        layout.addLayout(checks)
+        layout.addWidget(self.filters)
         layout.addWidget(self._splitter, 1)
         layout.addWidget(self.errors)
         layout.addLayout(bottom)
         # Enter in the search must not press the first button there is.
         for button in (self.add_folder, self.add_file, self.close_button):
             button.setAutoDefault(False)
-
-    def _fill_filters(self) -> None:
-        self.task.addItem("Any task", None)
-        for task in TASKS:
-            self.task.addItem(f"Finds {TASK_WORDS[task][0]}", task)
-            last = self.task.count() - 1
-            self.task.setItemData(last, TASK_WORDS[task][1], Qt.ItemDataRole.ToolTipRole)
-        self.task.setToolTip(
-            "What the model serves: objects (instance), regions (semantic), both (panoptic)."
-        )
-        for text, value in (("Images, videos", None), ("Images", False), ("Videos", True)):
-            self.video.addItem(text, value)
-        self.video.setToolTip("Models of videos follow objects from frame to frame.")
-        for text, _, _ in _SORTS:
-            self.sort.addItem(f"Sort: {text}")
-        self.sort.setToolTip("Scores compare only within a data set and metric: those are grouped.")
 
     def _set_up_view(self) -> None:
         view = self.view
@@ -239,13 +186,9 @@ class ModelDialog(QDialog):
         header.setMinimumSectionSize(20)
 
     def _connect(self) -> None:
-        self.search.textChanged.connect(self._on_filter)
-        self.search.returnPressed.connect(self.view.setFocus)
-        for combo in (self.task, self.video):
-            combo.currentIndexChanged.connect(self._on_filter)
-        for box in (self.only_here, self.every_format):
-            box.toggled.connect(self._on_filter)
-        self.sort.currentIndexChanged.connect(self._on_sort)
+        self.filters.search.returnPressed.connect(self.view.setFocus)
+        self.filters.filter_changed.connect(self._on_filter)
+        self.filters.sort_changed.connect(self._on_sort)
         header = cast("QHeaderView", self.view.horizontalHeader())
         header.sortIndicatorChanged.connect(self._on_header)
         selection = self.view.selectionModel()
@@ -264,7 +207,7 @@ class ModelDialog(QDialog):
         self.close_button.clicked.connect(self.close)
         self._library.arrived.connect(self.errors.forget)
         for keys, slot in (
-            (QKeySequence(QKeySequence.StandardKey.Find), self.search.setFocus),
+            (QKeySequence(QKeySequence.StandardKey.Find), self.filters.search.setFocus),
             (QKeySequence("F2"), self.panel.rename.click),
         ):
             QShortcut(keys, self).activated.connect(slot)
@@ -283,41 +226,29 @@ class ModelDialog(QDialog):
             for k, name in enumerate(names)
             if name != "model"
         }
+        sorted_by = names[self.models.sortColumn()]
         hidden: set[str] = set()
         for name in _DISPENSABLE:
-            if sum(width for other, width in widths.items() if other not in hidden) > room:
+            if (
+                name != sorted_by
+                and sum(width for other, width in widths.items() if other not in hidden) > room
+            ):
                 hidden.add(name)
         for k, name in enumerate(names):
             self.view.setColumnHidden(k, name in hidden)
 
     def _on_filter(self) -> None:
-        self.models.show_only(
-            TableFilter(
-                self.search.text(),
-                self.task.currentData(),
-                self.only_here.isChecked(),
-                self.video.currentData(),
-                self.every_format.isChecked(),
-            )
-        )
+        self.models.show_only(self.filters.wanted)
         self._on_reset()
 
-    def _on_sort(self) -> None:
-        _, column, is_down = _SORTS[self.sort.currentIndex()]
+    def _on_sort(self, column: Column, is_down: bool) -> None:
         order = Qt.SortOrder.DescendingOrder if is_down else Qt.SortOrder.AscendingOrder
         self.view.sortByColumn(list(COLUMNS).index(column), order)
+        self._fit_columns()
 
     def _on_header(self, section: int, order: Qt.SortOrder) -> None:
-        """Follow a click on a heading in the list of orders, where it has that one."""
-        is_down = order == Qt.SortOrder.DescendingOrder
-        found = [
-            k
-            for k, (_, column, down) in enumerate(_SORTS)
-            if (column, down) == (list(COLUMNS)[section], is_down)
-        ]
-        self.sort.blockSignals(True)
-        self.sort.setCurrentIndex(found[0] if found else -1)
-        self.sort.blockSignals(False)
+        self.filters.show_sort(list(COLUMNS)[section], order == Qt.SortOrder.DescendingOrder)
+        self._fit_columns()
 
     def _on_reset(self) -> None:
         self.nothing.setVisible(self.models.rowCount() == 0)
@@ -381,19 +312,21 @@ class ModelDialog(QDialog):
             self, "Rename a model", "Name", QLineEdit.EchoMode.Normal, row.name
         )
         if is_wanted and name.strip() != row.name:
-            new = name.strip()
-            self._try(row.name, lambda: self._library.rename(row.name, new))
-            self.select(new if self._library.row(new) is not None else row.name)
+            self._try(row.name, lambda: self._rename(row.name, name.strip()))
+
+    def _rename(self, old: str, new: str) -> None:
+        self._library.rename(old, new)
+        self.select(new)
 
     def _on_retry(self, name: str, token: str) -> None:
         self._library.download(name, token or None)
 
     def _on_base(self, name: str) -> None:
-        source = self._library.source_of(name)
         folder = QFileDialog.getExistingDirectory(self, "Choose the backbone's folder")
-        if source is not None and folder:
+        if folder:
             self.errors.forget(name)
-            self._try(name, lambda: self.select(self._library.add_file(source, Path(folder))))
+            base = Path(folder)
+            self._try(name, lambda: self.select(self._library.add_file_again(name, base)))
 
     def _on_add_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Choose a model's folder", str(Path.home()))
@@ -405,8 +338,22 @@ class ModelDialog(QDialog):
         path, _ = QFileDialog.getOpenFileName(
             self, "Choose a checkpoint", str(Path.home()), f"Checkpoints ({patterns})"
         )
-        if path:
-            self._try(path, lambda: self.select(self._library.add_file(Path(path))))
+        if not path:
+            return
+        categories, is_wanted = QInputDialog.getItem(
+            self,
+            "Add a checkpoint",
+            "What was it trained on? Its categories are named accordingly.",
+            [_UNNAMED, *category_lists()],
+            0,
+            False,
+        )
+        if is_wanted:
+            named = None if categories == _UNNAMED else categories
+            self._try(
+                path,
+                lambda: self.select(self._library.add_file(Path(path), categories=named)),
+            )
 
     def _try(self, name: str, action: Callable[[], None]) -> None:
         try:

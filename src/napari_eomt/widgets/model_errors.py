@@ -95,6 +95,7 @@ class ModelErrors(QWidget):
 
     def _show(self) -> None:
         self.setVisible(bool(self._failures))
+        self.token.clear()
         if not self._failures:
             return
         failure = self._failures[0]
@@ -104,7 +105,6 @@ class ModelErrors(QWidget):
             lambda a: f"<a {style} href='{a[0]}'>{a[0]}</a>", escape(failure.message)
         )
         self.text.setText(f"⚠ {message}" + (f" <i>({more} more)</i>" if more else ""))
-        self.token.clear()
         self.token.setVisible(failure.needs_token)
         self.retry.setVisible(failure.needs_token)
         self.base.setVisible(NO_BASE in failure.message)

@@ -27,7 +27,8 @@ from napari_eomt.models.user_models import (
     remove_user_model,
     rename_user_model,
 )
-from napari_eomt.widgets.download_job import ModelJobs, run_program
+from napari_eomt.widgets.child_program import run_program
+from napari_eomt.widgets.download_job import ModelJobs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ class ModelLibrary(QObject):
         super().__init__(parent)
         self._rows: dict[str, ModelRow] = {}
         self._coming: dict[str, Path] = {}
-        self._sources: dict[str, Path] = {}
+        self._sources: dict[str, tuple[Path, str | None]] = {}
         self.jobs = ModelJobs(self)
         self.jobs.changed.connect(self.progressed)
         self.jobs.ended.connect(self._on_ended)
@@ -155,7 +156,7 @@ class ModelLibrary(QObject):
         self.refresh()
         return name
 
-    def add_file(self, path: Path, base: Path | None = None) -> str:
+    def add_file(self, path: Path, base: Path | None = None, categories: str | None = None) -> str:
         """Convert a checkpoint in a child process, take it up, and return the name it will have.
 
         Parameters
@@ -164,6 +165,8 @@ class ModelLibrary(QObject):
             Checkpoint of the original repositories, or weights in transformers' layout.
         base : Path, optional
             Backbone that a DINOv3 delta is added to.
+        categories : str, optional
+            Name of a list of categories of the package; by default they have numbers for names.
 
         Raises
         ------
@@ -179,16 +182,19 @@ class ModelLibrary(QObject):
         if path.name == "model.safetensors" and (path.parent / "config.json").is_file():
             return self.add_folder(path.parent)
         name = self._free_name(path)
-        self._coming[name] = self._sources[name] = path
+        self._coming[name], self._sources[name] = path, (path, categories)
+        arguments = [] if base is None else ["--base", str(base)]
+        arguments += [] if categories is None else ["--categories", categories]
         self.jobs.start(
-            name, lambda report, stop: _convert(path, name, base, report, stop), "converting"
+            name, lambda report, stop: _convert(path, name, arguments, report, stop), "converting"
         )
         self.changed.emit()
         return name
 
-    def source_of(self, name: str) -> Path | None:
-        """Return the checkpoint that was given to `add_file` for this name."""
-        return self._sources.get(name)
+    def add_file_again(self, name: str, base: Path) -> str:
+        """Do as `add_file` did under this name, with a backbone; see there."""
+        path, categories = self._sources[name]
+        return self.add_file(path, base, categories)
 
     def remove(self, name: str) -> None:
         """Forget a model that the user added; its folder stays.
@@ -255,13 +261,11 @@ def _fetch(entry: CatalogEntry, token: str | None, report: Report, stop: IsCance
         run_program(["download", entry.name, "--json"], stop)
 
 
-def _convert(path: Path, name: str, base: Path | None, report: Report, stop: IsCancelled) -> None:
+def _convert(path: Path, name: str, options: list[str], report: Report, stop: IsCancelled) -> None:
     """Convert a checkpoint into a folder of our own, whole or not at all, and remember it."""
     # The child may be killed: what it leaves lies in a folder that goes in any case.
     growing = _made_dir() / f".converting-{token_hex(4)}"
-    arguments = ["convert", str(path), "--out", str(growing / name), "--json"]
-    if base is not None:
-        arguments += ["--base", str(base)]
+    arguments = ["convert", str(path), "--out", str(growing / name), "--json", *options]
     report(Progress(0, 0, "", "converting"))
     try:
         growing.mkdir(parents=True)

@@ -104,8 +104,8 @@ class ModelOptions(QObject):
                 grid.addWidget(widget, row + bool(text), 0, 1, 2)
             else:
                 grid.addWidget(widget, row, 1)
-        self.device.currentIndexChanged.connect(self.changed)
-        self.dtype.currentIndexChanged.connect(self.changed)
+        self.device.currentIndexChanged.connect(self._on_where)
+        self.dtype.currentIndexChanged.connect(self._on_where)
         self.detail.activated.connect(self._on_detail)
         self.size.valueChanged.connect(self._on_size)
         self.compiled.toggled.connect(self._on_compiled)
@@ -186,6 +186,10 @@ class ModelOptions(QObject):
     def _show_typing(self, *, is_typing: bool) -> None:
         self.size.setVisible(is_typing)
         self.refusal.setVisible(False)
+
+    def _on_where(self) -> None:
+        self._fill()  # what a view takes is measured for each device by itself
+        self.changed.emit()
 
     def _on_detail(self) -> None:
         size = self.detail.currentData()

@@ -48,6 +48,7 @@ class ModelPicker(QWidget):
         self._library = library
         self._model = DEFAULT_MODEL
         self._wanted = ""
+        self._is_renamed = False
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -186,13 +187,15 @@ class ModelPicker(QWidget):
             )
         else:
             self._fill()
+            if self._is_renamed:
+                self._is_renamed = False
+                self.changed.emit()
         self._show_coming()
 
     def _on_renamed(self, old: str, new: str) -> None:
+        # `library.changed` follows, when everybody knows the new name.
         if self._model == old:
-            self._model = new
-            self._fill()
-            self.changed.emit()
+            self._model, self._is_renamed = new, True
 
     def _on_arrived(self, name: str) -> None:
         if name == self._wanted:

@@ -72,7 +72,8 @@ class JobProgress:
         Within the frame at hand.
     what : str
         What is counted: "tile", or whatever the prediction says; while a model loads "model", or
-        "downloading", "converting" and what else `hub_watch.Progress` says, then in bytes.
+        "compiling", or "downloading", "converting" and what else `hub_watch.Progress` says, then in
+        bytes.
     frame : int or None
         Index of the frame in its source; None while a model loads.
     n_frames : int

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_eomt.errors import EomtError
+from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.predict import KEEP_BYTES, Prediction, iter_predict
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.worker.kept import Kept
@@ -252,6 +253,11 @@ class Runner:
             self._stop_if_cancelled(job)
         segmenter = self._models[key].segmenter
         segmenter.set_input_size(ref.input_size)
+        if ref.compiled:
+            self._channel.send(Loading(job, ref.model, what="compiling"))
+            for n_views in {1, min(2, Forward(segmenter).batch_size)}:
+                segmenter.warm_up(n_views)
+                self._stop_if_cancelled(job)
         self._channel.send(Using(job, segmenter.card.name, str(segmenter.device)))
         return segmenter
 
