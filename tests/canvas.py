@@ -40,8 +40,10 @@ class Hand:
         return QPoint(round(float(x)), round(float(y)))
 
     def move(self, y, x):
-        self.qtbot.mouseMove(self.native, self.at(y, x))
-        self.qtbot.wait(20)  # napari takes a move each 5 ms
+        # Where the mouse of the test before stands already, no move would come in.
+        for aside in (QPoint(2, 2), QPoint()):
+            self.qtbot.mouseMove(self.native, self.at(y, x) + aside)
+            self.qtbot.wait(10)  # napari takes a move each 5 ms
 
     def click(self, y, x, modifier=Qt.KeyboardModifier.NoModifier):
         self.move(y, x)

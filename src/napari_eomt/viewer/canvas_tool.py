@@ -59,18 +59,19 @@ class MouseGrab:
         ]
         for callbacks, function in self._added:
             callbacks.append(function)
+        self._keeps_panning, self._layer, self._mode = keeps_panning, None, None
         self._double_clicks = list(viewer.mouse_double_click_callbacks)
+        self._has_double_click = double_click is not None
         if double_click is not None:
             viewer.mouse_double_click_callbacks[:] = [double_click]
-        self._layer = viewer.layers.selection.active
-        self._mode = getattr(self._layer, "mode", None)
-        if self._mode is not None and not keeps_panning:
-            self._layer.mode = "pan_zoom"
-        camera = viewer.scene.camera
-        self._pan = camera.mouse_pan
         if not keeps_panning:
-            camera.mouse_pan = False
-        self._cursor = viewer.cursor.style
+            self._layer = viewer.layers.selection.active
+            self._mode = getattr(self._layer, "mode", None)
+            if self._layer is not None and self._mode is not None:
+                self._layer.mode = "pan_zoom"
+            self._pan = viewer.scene.camera.mouse_pan
+            viewer.scene.camera.mouse_pan = False
+        self._cursor = viewer.cursor.style if cursor else None
         if cursor:
             viewer.cursor.style = cursor
 
@@ -80,12 +81,17 @@ class MouseGrab:
         for callbacks, function in self._added:
             if function in callbacks:
                 callbacks.remove(function)
-        viewer.mouse_double_click_callbacks[:] = self._double_clicks
-        viewer.cursor.style = self._cursor
+        if self._has_double_click:
+            viewer.mouse_double_click_callbacks[:] = self._double_clicks
+        if self._cursor is not None:
+            viewer.cursor.style = self._cursor
+        if self._keeps_panning:
+            return
         viewer.scene.camera.mouse_pan = self._pan
         # A mode that the person has chosen meanwhile is theirs.
-        if self._layer in viewer.layers and str(getattr(self._layer, "mode", "")) == "pan_zoom":
-            self._layer.mode = self._mode
+        layer = self._layer
+        if layer is not None and layer in viewer.layers and str(layer.mode) == "pan_zoom":
+            layer.mode = self._mode
 
 
 def has_moved(start: Any, now: Any) -> bool:

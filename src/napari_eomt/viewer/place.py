@@ -59,6 +59,16 @@ class Place:
         y, x = self.result.view.layer.world_to_data(tuple(at))[-2:]
         return float(y), float(x)
 
+    def middle_of(self, key: Key) -> tuple[float, float]:
+        """Return the pixel of an object that is nearest to its middle, (y, x) of the frame."""
+        document = self.result.document
+        y0, x0, y1, x1 = document.segments(key[0])[key[1]].bbox
+        y, x = np.nonzero(document.id_map(key[0])[y0:y1, x0:x1] == key[1])
+        if not len(y):
+            raise DataError(f"Object {key[1]} has no pixels in frame {key[0]}.")
+        nearest = np.argmin(np.hypot(y - y.mean(), x - x.mean()))
+        return float(y0 + y[nearest]), float(x0 + x[nearest])
+
     def under(self, point: tuple[float, float]) -> int:
         """Return the id of the object at (y, x), in pixels of the frame; 0 if there is none."""
         y, x = (int(np.floor(value + 0.5)) for value in point)

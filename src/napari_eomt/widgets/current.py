@@ -139,7 +139,8 @@ class Current(QObject):
             preferred is not None
             and preferred.image is self._image
             and preferred.roles == self._roles
-            and preferred.view.is_intact
+            # Not one whose layer was deleted, or holds other data by now.
+            and self._results.of_layer(preferred.view.layer) is preferred
         ):
             return preferred
         return self._results.find(self._image, self._roles)
