@@ -402,7 +402,7 @@ def test_frames_and_results_have_candidates_of_their_own(bench, qtbot):
     assert not bench.outline()
     bench.hand.move(26, 30)
     bench.wait("candidate 1 of 3")
-    assert bench.source.asked[-2][:2] == ("at", 1)
+    assert bench.source.asked[-1][:2] == ("at", 1)
     bench.viewer.layers.remove(bench.result.view.layer)
     assert not bench.finder.is_on
     assert not bench.candidates.toggle.isEnabled()

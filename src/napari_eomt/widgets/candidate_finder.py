@@ -15,7 +15,7 @@ from napari_eomt.viewer.outlines import Outline, Outlines
 from napari_eomt.widgets.candidate_source import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from napari_eomt.structures.candidates import Candidate, Patch, QueryId
     from napari_eomt.viewer.place import Place
@@ -56,7 +56,6 @@ class CandidateFinder(QObject):
         self.candidates: tuple[Candidate, ...] = ()
         self.index = 0
         self._hidden: tuple[Candidate, ...] = ()
-        self._patch: Patch | None = None
         self._chosen: QueryId | None = None
         self._point: tuple[float, float] | None = None
         self._cursor_then: tuple[float, ...] = ()
@@ -147,19 +146,16 @@ class CandidateFinder(QObject):
         else:
             self.index = (self.index + by) % len(self.candidates)
             self._chosen = self.candidates[self.index].query
-            self._ask_mask()
+            self._show_candidate()
             self._tell()
         return None
 
-    def take(self) -> str | None:
+    def take(self) -> None:
         """Make the candidate that is shown an object."""
         candidate = self.candidate
         if candidate is None:
             raise DataError("There is no candidate here. Press C, and point at something.")
-        if self._patch is not None:
-            return self._take(candidate, self._patch)
         self._take_later(candidate)
-        return None
 
     # What the mouse does.
 
@@ -207,14 +203,8 @@ class CandidateFinder(QObject):
         self.index = queries.index(self._chosen) if self._chosen in queries else 0
         if self._chosen not in queries:
             self._chosen = None
-        self._ask_mask()
+        self._show_candidate()
         self._tell()
-
-    def _on_mask(self, query: QueryId, patch: Patch | None) -> None:
-        candidate = self.candidate
-        if candidate is not None and candidate.query == query and patch is not None:
-            self._patch = patch
-            self._show("candidate", Outline.around(patch.pixels > 0, patch.origin))
 
     def _on_inside(self, found: tuple[Candidate, ...] | None) -> None:
         self.is_missing = False
@@ -238,7 +228,7 @@ class CandidateFinder(QObject):
 
     def _on_missing(self) -> None:
         self.is_missing = True
-        self.candidates, self._patch = (), None
+        self.candidates = ()
         self._show("candidate", Outline())
         self._tell()
 
@@ -254,18 +244,8 @@ class CandidateFinder(QObject):
             "at", lambda: self._source.at(key, frame, point), partial(self._on_at, frame)
         )
 
-    def _ask_mask(self) -> None:
-        place, candidate = self._runner.place, self.candidate
-        self._patch = None
-        if place is None or candidate is None:
-            self._show("candidate", Outline())
-            return
-        key, frame = place.result.key, self._current.frame
-        self._questions.ask(
-            "mask",
-            lambda: self._source.mask(key, frame, candidate),
-            partial(self._on_mask, candidate.query),
-        )
+    def _show_candidate(self) -> None:
+        self._show("candidate", _outline(() if self.candidate is None else (self.candidate,)))
 
     def _ask_hidden(self) -> None:
         place = self._runner.place
@@ -284,13 +264,10 @@ class CandidateFinder(QObject):
         key, frame = place.result.key, self._current.frame
 
         def masked(patch: Patch | None) -> None:
-            if patch is not None and frame == self._current.frame:
-                self._do(lambda: self._take(candidate, patch))
+            if patch is not None:
+                self._do(lambda: take(self._placed(), frame, candidate, patch))
 
         self._questions.ask("take", lambda: self._source.mask(key, frame, candidate), masked)
-
-    def _take(self, candidate: Candidate, patch: Patch) -> str:
-        return take(self._placed(), self._current.frame, candidate, patch)
 
     def _do(self, function: Callable[[], str | None]) -> None:
         try:
@@ -357,7 +334,7 @@ class CandidateFinder(QObject):
         self._do(self.take)
 
     def _forget(self) -> None:
-        self.candidates, self.index, self._patch = (), 0, None
+        self.candidates, self.index = (), 0
         self._chosen = self._point = None
         self._show("candidate", Outline())
 
@@ -381,13 +358,18 @@ class CandidateFinder(QObject):
             self._outlines[name].show(outline)
 
     def _show_hidden(self) -> None:
-        lines = [
-            Outline.through([(float(y), float(x)) for y, x in line], is_closed=True)
-            for candidate in self._hidden
-            for line in candidate.outlines
-        ]
-        self._show("hidden", Outline.all_of(lines))
+        self._show("hidden", _outline(self._hidden))
 
     def _tell(self) -> None:
         self.changed.emit()
         self._runner.changed.emit()
+
+
+def _outline(candidates: Iterable[Candidate]) -> Outline:
+    return Outline.all_of(
+        [
+            Outline.through([(float(y), float(x)) for y, x in line], is_closed=True)
+            for candidate in candidates
+            for line in candidate.outlines
+        ]
+    )

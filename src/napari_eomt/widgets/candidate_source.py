@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 class CandidateSource(QObject):
     """Takes questions about the kept proposals of a frame, and answers each of them later.
 
-    Every question gets a number, and one `answered` or `missing` of that number. The key is that
-    of the result. Points are (y, x), in pixels of the frame.
+    Every question gets a number, and one `answered`, `missing` or `dropped` of that number. The
+    key is that of the result. Points are (y, x), in pixels of the frame.
     """
 
     answered = Signal(int, object)
     """A tuple of Candidate, best first; a Patch; a Split; or None where there is nothing."""
     missing = Signal(int)
     """The frame's proposals are not kept any more."""
+    dropped = Signal(int)
+    """There will be no answer: a later question took its place."""
 
     def at(self, key: str, frame: int, point: tuple[float, float]) -> int:
-        """Ask for the candidates that cover a point."""
+        """Ask for the candidates that cover a point, with outlines."""
         raise NotImplementedError
 
     def inside(self, key: str, frame: int, polygon: list[tuple[float, float]]) -> int:
@@ -64,6 +66,7 @@ class Questions(QObject):
         self._waiting: dict[str, tuple[Callable[[], int], Callable[[Any], object]]] = {}
         source.answered.connect(self._on_answered)
         source.missing.connect(self._on_missing)
+        source.dropped.connect(self._ended)
 
     def ask(self, kind: str, question: Callable[[], int], then: Callable[[Any], object]) -> None:
         """Ask a question, now or when the one of this kind is answered.
