@@ -19,7 +19,7 @@ from napari_eomt.settings import load_settings
 from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.widgets.dock import EomtDock
 from napari_eomt.widgets.model_options import RunChoice
-from napari_eomt.widgets.predict import _Run
+from napari_eomt.widgets.run import Run
 from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import JobProgress, ModelRef
 
@@ -171,7 +171,7 @@ def test_what_keeps_a_model_from_running_is_said(
 ):
     dock = open_dock(viewer, qtbot, client)
     card, ref = dock._model()
-    dock.page._runs[-5] = _Run(1, is_decision=False, card=card, ref=ref)
+    dock.page._runs[-5] = Run(1, is_decision=False, card=card, ref=ref)
     dock.jobs.progressed.emit(JobProgress(-5, done, total, what, None, 1))
     assert dock.bar.text.text().startswith(text)
     bar = dock.bar.progress

@@ -386,6 +386,8 @@ class SegmentPage(QWidget):
         name = "Change thresholds" if run.is_decision else f"Segment {frames_text(run.n_frames)}"
         step = "decide" if run.is_decision else ("run", event.job)
         result.propose(event.frame, event.segmentation, name, merge_with=step)
+        if not run.is_decision:
+            self.view_timed.emit(run.ref, event.seconds / max(1, event.n_tiles))
         run.take(event)
         if event.object_size is not None:
             self.form.show_measured_size(event.object_size)
