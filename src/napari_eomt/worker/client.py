@@ -5,36 +5,49 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_eomt.worker.job import Job
 from napari_eomt.worker.messages import (
     Cancelled,
+    CandidatesFound,
     Event,
     Failed,
     Finished,
     FrameDone,
     JobProgress,
+    MaskFound,
     ModelRef,
+    NoneKept,
+    SplitFound,
     StateChanged,
     WorkerState,
 )
-from napari_eomt.worker.protocol import Kind
+from napari_eomt.worker.protocol import Ask, Kind, Question
 from napari_eomt.worker.supervisor import Supervisor
 from napari_eomt.worker.threads import default_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from napari_eomt.inference.params import PredictParams
+    from napari_eomt.structures.candidates import Patch, QueryId
     from napari_eomt.structures.frames import FrameSource
 
 __all__ = [
     "Cancelled",
+    "CandidatesFound",
     "Event",
     "Failed",
     "Finished",
     "FrameDone",
     "JobProgress",
+    "MaskFound",
     "ModelRef",
+    "NoneKept",
+    "SplitFound",
     "StateChanged",
     "WorkerClient",
     "WorkerState",
@@ -50,6 +63,10 @@ class WorkerClient:
     a `decide` then finds nothing kept and reports its frames as missing. A process that dies
     three times within a minute is not started again before the next job or `start`; then the
     queued jobs fail too.
+
+    Questions about kept proposals (`candidates`, `hidden`, `mask`, `split`) wait for no job: an
+    idle process answers within milliseconds, a busy one between two tiles or frames. They start
+    no process; where nothing is kept, the answer is `NoneKept`.
 
     Parameters
     ----------
@@ -149,12 +166,82 @@ class WorkerClient:
             Job(Kind.DECIDE, frames=tuple(map(int, frames)), params=params, key=key)
         )
 
+    def candidates(
+        self,
+        key: str,
+        frame: int,
+        params: PredictParams,
+        *,
+        point: tuple[float, float] | None = None,
+        area: npt.ArrayLike | None = None,
+        limit: int = 10,
+    ) -> int:
+        """Ask what the model could have meant at a point, or in a box or lasso.
+
+        The answer is `CandidatesFound`. A later question of the same kind supersedes it.
+
+        Parameters
+        ----------
+        key, frame
+            As given to `segment`.
+        params : PredictParams
+            Of which the task and the mask's threshold matter.
+        point : (y, x), optional
+            In pixels of the image, whose centres are whole numbers.
+        area : (y0, x0, y1, x1), or (N, 2) float, optional
+            A box, or the points (y, x) of a lasso, likewise.
+        limit : int
+            Most candidates to return.
+
+        Returns
+        -------
+        int
+            The question's id, as a job's.
+
+        Raises
+        ------
+        ValueError
+            Unless either a point or an area is given.
+        """
+        if (point is None) == (area is None):
+            raise ValueError("Ask for candidates either at a point or in an area.")
+        if point is not None:
+            y, x = point
+            at = (float(y), float(x))
+            return self._ask(Ask(0, Question.POINT, key, frame, params, limit, point=at))
+        where = np.asarray(area, np.float64)
+        return self._ask(Ask(0, Question.AREA, key, frame, params, limit, area=where))
+
+    def hidden(self, key: str, frame: int, params: PredictParams, *, limit: int = 200) -> int:
+        """Ask for the proposals that score less than the threshold, with outlines.
+
+        The answer is `CandidatesFound`; see `inference.hidden`. A later call supersedes it.
+        """
+        return self._ask(Ask(0, Question.HIDDEN, key, frame, params, limit))
+
+    def mask(
+        self,
+        key: str,
+        frame: int,
+        parts: Sequence[QueryId],
+        params: PredictParams,
+        *,
+        probability: bool = False,
+    ) -> int:
+        """Ask for the mask of a candidate, given its parts. The answer is `MaskFound`."""
+        kind = Question.PROBABILITY if probability else Question.MASK
+        return self._ask(Ask(0, kind, key, frame, params, parts=tuple(parts)))
+
+    def split(self, key: str, frame: int, patch: Patch, params: PredictParams) -> int:
+        """Ask whether the model sees several objects in a mask. The answer is `SplitFound`."""
+        return self._ask(Ask(0, Question.SPLIT, key, frame, params, patch=patch))
+
     def forget(self, key: str) -> None:
         """Drop the proposals kept under `key`."""
         self._supervisor.desk.forget(key)
 
     def cancel(self, job: int) -> None:
-        """Stop a job: at once if it waits, else at the next tile or frame."""
+        """Stop a job, at once if it waits, else at the next tile or frame; or drop a question."""
         self._supervisor.desk.cancel(job)
 
     def poll(self) -> list[Event]:
@@ -164,3 +251,6 @@ class WorkerClient:
     def _submit(self, job: Job) -> int:
         self._supervisor.start()
         return self._supervisor.desk.submit(job)
+
+    def _ask(self, question: Ask) -> int:
+        return self._supervisor.desk.ask(question)

@@ -3,6 +3,8 @@
 Jobs are done in the order in which they came, one at a time. When the process dies, the running
 job fails and the queued ones stay: they read their frames only when their turn comes, so nothing
 of them is lost. When the process is given up, they fail as well.
+
+Questions about kept proposals wait for no job. Without a process there is nothing kept.
 """
 
 from __future__ import annotations
@@ -10,18 +12,23 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_eomt.structures.segments import Segmentation
 from napari_eomt.worker.messages import (
+    Cancelled,
     Event,
     Failed,
     FrameDone,
     JobProgress,
+    NoneKept,
     StateChanged,
     WorkerState,
 )
 from napari_eomt.worker.protocol import (
+    Answer,
+    Ask,
     Begin,
     Cancel,
     End,
@@ -72,6 +79,7 @@ class Desk:
         self._ids = itertools.count(1)
         self._queue: deque[Job] = deque()
         self._active: Job | None = None
+        self._asked: dict[int, Ask] = {}
         self._events: deque[Event] = deque()
         self._n_unread = 0
         self._outbox: deque[ToWorker] = deque()
@@ -93,9 +101,27 @@ class Desk:
         self._wake()
         return job.id
 
-    def cancel(self, job_id: int) -> None:
-        """Cancel a job, unless it has ended."""
+    def ask(self, question: Ask) -> int:
+        """Send a question and return its id."""
         with self._changed:
+            job = next(self._ids)
+            for old in [old for old in self._asked.values() if old.lane == question.lane]:
+                del self._asked[old.job]
+                self._events.append(Cancelled(old.job, 0, superseded_by=job))
+            if self.state in (WorkerState.WARM, WorkerState.BUSY):
+                self._asked[job] = replace(question, job=job)
+                self._outbox.append(self._asked[job])
+            else:
+                self._events.append(NoneKept(job, question.key, question.frame))
+        self._wake()
+        return job
+
+    def cancel(self, job_id: int) -> None:
+        """Cancel a job or a question, unless it has ended."""
+        with self._changed:
+            if self._asked.pop(job_id, None) is not None:
+                self._events.append(Cancelled(job_id, 0))
+                return
             for job in self._queue:
                 if job.id == job_id:
                     self._queue.remove(job)
@@ -196,6 +222,11 @@ class Desk:
             job = self._active
             if isinstance(message, Ready):
                 self._set_state(WorkerState.WARM, "Ready")
+            elif isinstance(message, Answer):
+                # Otherwise nobody waits for it any more.
+                if self._asked.pop(message.job, None) is not None:
+                    self._events.append(message.event)
+                return
             if job is None or getattr(message, "job", None) != job.id:
                 return
             if isinstance(message, Result) and id_map is not None:
@@ -214,6 +245,8 @@ class Desk:
                         message.object_size,
                         message.seconds,
                         message.notes,
+                        message.queries,
+                        message.uncertainty,
                     )
                 )
             elif isinstance(message, Missing):
@@ -251,6 +284,8 @@ class Desk:
                 lost += self._queue
                 self._queue.clear()
             self._events.extend(Failed(job.id, message, details) for job in lost)
+            self._events.extend(NoneKept(q.job, q.key, q.frame) for q in self._asked.values())
+            self._asked.clear()
             self._leave_active()
             self._outbox.clear()
             self._device = self._model = None
@@ -261,6 +296,8 @@ class Desk:
         with self._changed:
             jobs = [*([self._active] if self._active is not None else []), *self._queue]
             self._events.extend(job.cancelled() for job in jobs)
+            self._events.extend(Cancelled(job, 0) for job in self._asked)
+            self._asked.clear()
             self._queue.clear()
             self._leave_active()
             self._device = self._model = None

@@ -7,7 +7,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from napari_eomt.structures.candidates import Candidate, Patch, QueryId, Split
     from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.structures.uncertainty import Uncertainty
 
 
 class WorkerState(str, Enum):
@@ -112,6 +114,10 @@ class FrameDone:
         Work on this frame, without the wait for it.
     notes : tuple of str
         What people should know, such as a retry with less memory.
+    queries : tuple of (view, query)
+        Of each segment, in the order of the segments; empty for the semantic task.
+    uncertainty : tuple of Uncertainty
+        Of each segment, likewise.
     """
 
     job: int
@@ -123,6 +129,8 @@ class FrameDone:
     object_size: float | None
     seconds: float
     notes: tuple[str, ...]
+    queries: tuple[QueryId, ...] = ()
+    uncertainty: tuple[Uncertainty, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,8 @@ class Cancelled:
     n_frames : int
         Frames for which there was a `FrameDone`.
     superseded_by : int or None
-        The later `decide` that made this one pointless; None when somebody cancelled.
+        The later `decide`, or the later question, that made this one pointless; None when
+        somebody cancelled.
     """
 
     job: int
@@ -185,5 +194,101 @@ class Failed:
     details: str = ""
 
 
-Event: TypeAlias = StateChanged | JobProgress | FrameDone | Finished | Cancelled | Failed
-"""Each job ends in exactly one `Finished`, `Cancelled` or `Failed`."""
+@dataclass(frozen=True)
+class CandidatesFound:
+    """A question for candidates, or for hidden proposals, is answered.
+
+    Parameters
+    ----------
+    job : int
+    key : str
+    frame : int
+        As asked.
+    candidates : tuple of Candidate
+        Best first, with outlines.
+    seconds : float
+        Work on the answer, without the wait for it.
+    """
+
+    job: int
+    key: str
+    frame: int
+    candidates: tuple[Candidate, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFound:
+    """A question for the mask of a candidate is answered.
+
+    Parameters
+    ----------
+    job : int
+    key : str
+    frame : int
+    patch : Patch
+        Its pixels are bool, or float32 if probabilities were asked for.
+    seconds : float
+    """
+
+    job: int
+    key: str
+    frame: int
+    patch: Patch
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class SplitFound:
+    """A question how to split an object is answered.
+
+    Parameters
+    ----------
+    job : int
+    key : str
+    frame : int
+    split : Split or None
+        None if the model sees one object.
+    seconds : float
+    """
+
+    job: int
+    key: str
+    frame: int
+    split: Split | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class NoneKept:
+    """A question cannot be answered: the proposals of the frame are no longer kept.
+
+    They took too much memory, made room for others, were forgotten, or went with the process.
+    Segmenting the frame again brings them back.
+
+    Parameters
+    ----------
+    job : int
+    key : str
+    frame : int
+    """
+
+    job: int
+    key: str
+    frame: int
+
+
+Event: TypeAlias = (
+    StateChanged
+    | JobProgress
+    | FrameDone
+    | Finished
+    | Cancelled
+    | Failed
+    | CandidatesFound
+    | MaskFound
+    | SplitFound
+    | NoneKept
+)
+"""Each job ends in exactly one `Finished`, `Cancelled` or `Failed`; each question in exactly one
+`CandidatesFound`, `MaskFound`, `SplitFound`, `NoneKept`, `Cancelled` or `Failed`."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from napari_eomt.worker.arrays import Slots
 from napari_eomt.worker.launch import Options, connection_from_handle
 from napari_eomt.worker.protocol import (
+    Ask,
     Begin,
     Cancel,
     Ended,
@@ -31,6 +32,7 @@ from napari_eomt.worker.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from multiprocessing.connection import Connection
 
 _NICE = 5
@@ -49,6 +51,8 @@ class Channel:
         self.inbox: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._connection = connection
         self._cancelled = -1
+        self._asked: dict[Hashable, Ask] = {}
+        self._asking = threading.Lock()
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
 
     def send(self, message: FromWorker) -> None:
@@ -61,6 +65,13 @@ class Channel:
     def is_cancelled(self, job: int) -> bool:
         """Whether the client no longer wants this job."""
         return self._cancelled == job
+
+    def questions(self) -> list[Ask]:
+        """Return the questions that wait, of each lane the newest; they wait no longer."""
+        with self._asking:
+            questions = list(self._asked.values())
+            self._asked.clear()
+        return questions
 
     def _listen(self) -> None:
         while True:
@@ -76,6 +87,11 @@ class Channel:
             if isinstance(message, Cancel):
                 # Seen between two tiles; jobs come one at a time, so one number is enough.
                 self._cancelled = message.job
+            elif isinstance(message, Ask):
+                # Kept apart, so that they are answered in the middle of a job, too; in the inbox
+                # it only wakes who waits there.
+                with self._asking:
+                    self._asked[message.lane] = message
             self.inbox.put(message)
 
 
@@ -139,4 +155,6 @@ def _serve(channel: Channel, options: Options) -> None:
                 runner.run(message)
         elif isinstance(message, Forget):
             runner.kept.forget(message.key)
+        elif isinstance(message, Ask):
+            runner.answer()
         # Anything else belongs to a job that ended before it was read.

@@ -3,6 +3,10 @@
 The client has one job at a time at the process: `Begin`, a `Frame` for each frame as slots
 become free, `End`. The process answers with `Result` or `Missing` for each frame, in order, and
 with `Ended` once, after which it touches none of the job's slots.
+
+Beside the jobs there are questions, `Ask`, which the process answers with an `Answer` each: at
+once while it is idle, else between two tiles or frames of the job. Of those that wait in one lane
+it answers the newest only.
 """
 
 from __future__ import annotations
@@ -12,10 +16,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    import numpy as np
+    import numpy.typing as npt
+
     from napari_eomt.inference.params import PredictParams
+    from napari_eomt.structures.candidates import Patch, QueryId
     from napari_eomt.structures.segments import Segment
+    from napari_eomt.structures.uncertainty import Uncertainty
     from napari_eomt.worker.arrays import StoredArray
-    from napari_eomt.worker.messages import ModelRef
+    from napari_eomt.worker.messages import Event, ModelRef
 
 
 class Kind(str, Enum):
@@ -69,7 +80,62 @@ class Forget:
     key: str
 
 
-ToWorker: TypeAlias = Begin | Frame | End | Cancel | Forget
+class Question(str, Enum):
+    """What is asked about kept proposals."""
+
+    POINT = "point"
+    AREA = "area"
+    HIDDEN = "hidden"
+    MASK = "mask"
+    PROBABILITY = "probability"
+    SPLIT = "split"
+
+
+_NEWEST_ONLY = (Question.POINT, Question.AREA, Question.HIDDEN)
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """A question. Of `point`, `area`, `parts` and `patch` it has the one that belongs to its kind.
+
+    Parameters
+    ----------
+    job : int
+    kind : Question
+    key, frame
+        Whose proposals.
+    params : PredictParams
+    limit : int
+        Most candidates to return.
+    point : (y, x)
+    area : (4,) or (N, 2) float64
+        A box (y0, x0, y1, x1), or points (y, x).
+    parts : tuple of (view, query)
+    patch : Patch
+        The object to split.
+    """
+
+    job: int
+    kind: Question
+    key: str
+    frame: int
+    params: PredictParams
+    limit: int = 0
+    point: tuple[float, float] | None = None
+    area: npt.NDArray[np.float64] | None = None
+    parts: tuple[QueryId, ...] = ()
+    patch: Patch | None = None
+
+    @property
+    def lane(self) -> Hashable:
+        """What it has in common with those that make it pointless when they come later.
+
+        Only the newest place of the cursor matters; but every mask that is asked for does.
+        """
+        return self.kind if self.kind in _NEWEST_ONLY else self.job
+
+
+ToWorker: TypeAlias = Begin | Frame | End | Cancel | Forget | Ask
 
 
 @dataclass(frozen=True)
@@ -132,6 +198,8 @@ class Result:
     object_size: float | None
     seconds: float
     notes: tuple[str, ...]
+    queries: tuple[QueryId, ...]
+    uncertainty: tuple[Uncertainty, ...]
 
 
 @dataclass(frozen=True)
@@ -162,4 +230,14 @@ class Ended:
     details: str = ""
 
 
-FromWorker: TypeAlias = Ready | StartFailed | Loading | Using | Step | Result | Missing | Ended
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A question is answered: the event is for the window."""
+
+    job: int
+    event: Event
+
+
+FromWorker: TypeAlias = (
+    Ready | StartFailed | Loading | Using | Step | Result | Missing | Ended | Answer
+)

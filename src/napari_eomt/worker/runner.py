@@ -17,8 +17,11 @@ from napari_eomt.errors import EomtError
 from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.predict import KEEP_BYTES, Prediction, iter_predict
 from napari_eomt.models.load import load_segmenter
+from napari_eomt.worker.answers import answer
 from napari_eomt.worker.kept import Kept
 from napari_eomt.worker.protocol import (
+    Answer,
+    Ask,
     Begin,
     Cancel,
     End,
@@ -40,7 +43,9 @@ if TYPE_CHECKING:
     from napari_eomt.inference.proposals import Proposals
     from napari_eomt.models.hub_watch import Progress
     from napari_eomt.models.segmenter import Segmenter
+    from napari_eomt.structures.candidates import QueryId
     from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.structures.uncertainty import Uncertainty
     from napari_eomt.worker.arrays import Slots
     from napari_eomt.worker.messages import ModelRef
     from napari_eomt.worker.process import Channel
@@ -126,6 +131,12 @@ class Runner:
         seconds = time.perf_counter() - started
         self._channel.send(Ended(begin.job, outcome, seconds, message, details))
 
+    def answer(self) -> None:
+        """Answer the questions that wait."""
+        for question in self._channel.questions():
+            event = answer(question, self.kept.get(question.key, question.frame))
+            self._channel.send(Answer(question.job, event))
+
     def _work(self, begin: Begin) -> None:
         segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
         object_size: float | None = None
@@ -144,6 +155,8 @@ class Runner:
             message = self._channel.inbox.get()
             if isinstance(message, Forget):
                 self.kept.forget(message.key)
+            elif isinstance(message, Ask):
+                self.answer()
             elif isinstance(message, Frame) and message.job == job:
                 self._stop_if_cancelled(job)
                 yield message
@@ -179,6 +192,7 @@ class Runner:
             if self._channel.is_cancelled(begin.job):
                 steps.close()
                 raise _CancelledError
+            self.answer()
             now = time.perf_counter()
             # More often than this nobody sees; small tiles take a few milliseconds.
             if now - last > _STEP_S:
@@ -193,6 +207,8 @@ class Runner:
             prediction.object_size,
             started,
             prediction.notes,
+            prediction.queries,
+            prediction.uncertainty,
         )
         return prediction.object_size
 
@@ -209,6 +225,9 @@ class Runner:
             decision.n_full_tiles,
             proposals.object_size,
             started,
+            (),
+            decision.queries,
+            decision.uncertainty,
         )
 
     def _answer(
@@ -219,7 +238,9 @@ class Runner:
         n_full_tiles: int,
         object_size: float | None,
         started: float,
-        notes: tuple[str, ...] = (),
+        notes: tuple[str, ...],
+        queries: tuple[QueryId, ...],
+        uncertainty: tuple[Uncertainty, ...],
     ) -> None:
         id_map = self._slots.write(frame.slot, segmentation.id_map)
         seconds = time.perf_counter() - started
@@ -234,6 +255,8 @@ class Runner:
                 object_size,
                 seconds,
                 notes,
+                queries,
+                uncertainty,
             )
         )
 

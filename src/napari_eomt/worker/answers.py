@@ -1,0 +1,88 @@
+"""Answering questions about kept proposals, inside the worker process."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_eomt.errors import EomtError
+from napari_eomt.inference.candidates import (
+    candidate_mask,
+    candidate_probability,
+    candidates_at,
+    candidates_in,
+)
+from napari_eomt.inference.hidden import hidden, outlines
+from napari_eomt.inference.split import best_split
+from napari_eomt.worker.messages import (
+    CandidatesFound,
+    Event,
+    Failed,
+    MaskFound,
+    NoneKept,
+    SplitFound,
+)
+from napari_eomt.worker.protocol import Ask, Question
+
+if TYPE_CHECKING:
+    from napari_eomt.inference.proposals import Proposals
+    from napari_eomt.structures.candidates import Candidate
+
+
+def answer(ask: Ask, proposals: Proposals | None) -> Event:
+    """Return the event that answers a question, whatever comes of it.
+
+    Parameters
+    ----------
+    ask : Ask
+    proposals : Proposals or None
+        Of its key and frame, if they are kept.
+    """
+    if proposals is None:
+        return NoneKept(ask.job, ask.key, ask.frame)
+    try:
+        return _answer(ask, proposals)
+    except EomtError as error:
+        return Failed(ask.job, str(error), traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - a question may fail, the process goes on
+        message = f"Unexpected {type(error).__name__}: {error}".splitlines()[0]
+        return Failed(ask.job, message, traceback.format_exc())
+
+
+def _answer(ask: Ask, proposals: Proposals) -> Event:
+    started, params = time.perf_counter(), ask.params
+
+    def seconds() -> float:
+        return time.perf_counter() - started
+
+    if ask.kind in (Question.MASK, Question.PROBABILITY):
+        find = candidate_mask if ask.kind is Question.MASK else candidate_probability
+        patch = find(proposals, ask.parts, params)
+        return MaskFound(ask.job, ask.key, ask.frame, patch, seconds())
+    if ask.kind is Question.SPLIT and ask.patch is not None:
+        mask, origin = ask.patch.pixels.astype(bool), ask.patch.origin
+        split = best_split(proposals, mask, origin, params)
+        return SplitFound(ask.job, ask.key, ask.frame, split, seconds())
+    if ask.kind is Question.HIDDEN:
+        found = hidden(proposals, params, limit=ask.limit)
+    elif ask.point is not None:
+        found = _outlined(proposals, ask, candidates_at(proposals, *ask.point, params, ask.limit))
+    elif ask.area is not None:
+        found = _outlined(proposals, ask, candidates_in(proposals, ask.area, params, ask.limit))
+    else:
+        raise ValueError(f"A question of the kind {ask.kind.value} without what it is about.")
+    return CandidatesFound(ask.job, ask.key, ask.frame, tuple(found), seconds())
+
+
+def _outlined(proposals: Proposals, ask: Ask, found: list[Candidate]) -> list[Candidate]:
+    """Add outlines: whoever steps through the candidates then need not ask for each."""
+    finder = proposals.finder(ask.params)
+    return [
+        replace(
+            candidate,
+            outlines=tuple(line for part in candidate.parts for line in outlines(finder, part)),
+        )
+        for candidate in found
+    ]
