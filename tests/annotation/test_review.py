@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
@@ -18,15 +17,11 @@ from napari_eomt.annotation.review_tally import MIN_RIGHT, Tally
 from napari_eomt.annotation.session import Session
 from napari_eomt.errors import DataError
 from napari_eomt.structures.segments import Segment, Segmentation, Status
+from napari_eomt.structures.uncertainty import Uncertainty
 
 
-@dataclass(frozen=True)
-class Doubt:
-    score: float
-    entropy: float = 0.0
-    softness: float = 0.0
-    rival: float = 0.0
-    lost: float = 0.0
+def doubt(doubt=0.0, entropy=0.0, softness=0.0, rival=0.0, lost=0.0):
+    return Uncertainty(doubt, entropy, softness, rival, lost)
 
 
 def in_a_row(scores, frame=0, session=None):
@@ -107,7 +102,7 @@ def test_random_decisions_and_undos_equal_the_definition(order, frame, below):
     rng = np.random.default_rng(3)
     session = new_session()
     document = session.document
-    doubts = {(f, i): Doubt(float(rng.random())) for f in range(3) for i in range(1, 40, 3)}
+    doubts = {(f, i): doubt(float(rng.random())) for f in range(3) for i in range(1, 40, 3)}
     queue = ReviewQueue(session, doubts, frame=frame, order=order, below=below)
     history, ahead, gone = [], [], frozenset()
     for _ in range(400):
@@ -429,10 +424,10 @@ def test_doubts_come_before_scores_and_have_reasons():
     session = in_a_row([0.9, 0.8])
     queue = ReviewQueue(session)
     assert queue.keys() == [(0, 2), (0, 1)]
-    doubt = Doubt(0.7, entropy=0.1, softness=0.4, lost=0.2)
-    queue.set_doubts({(0, 1): doubt})
+    unsure = doubt(0.5, entropy=0.1, softness=0.4, lost=0.9)
+    queue.set_doubts({(0, 1): unsure})
     assert queue.keys() == [(0, 1), (0, 2)]
-    assert queue.uncertainty((0, 1)) == 0.7
+    assert queue.uncertainty((0, 1)) == unsure.score > 0.4
     assert main_reason(queue.doubt((0, 1))) == "its outline"
     assert queue.doubt((0, 2)) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from tests.annotation.test_review import Doubt
+from tests.annotation.test_review import doubt
 from tests.canvas import settle
 
 from napari_eomt.annotation import operations
@@ -102,12 +102,12 @@ def test_a_review_by_keys_alone(bench):
     assert session.selection == {(0, 3)}
     assert strip.place.text() == "1 of 2 to review"
     assert strip.progress.value() == 1
-    assert strip.rate.text() == "1 of 3 decided · 100% accepted unchanged"
+    assert strip.rate.text() == "1 of 3 · 100 % accepted unchanged"
     bench.press("Shift+N")
     assert session.selection == {(0, 1)}
     bench.press("R")
     assert session.selection == {(0, 3)}
-    assert strip.rate.text() == "2 of 3 decided · 50% accepted unchanged"
+    assert strip.rate.text() == "2 of 3 · 50 % accepted unchanged"
     bench.press("A")
     assert session.selection == frozenset()
     assert "Nothing is left to review" in bench.bar.text.text()
@@ -169,9 +169,11 @@ def test_twenty_right_ones_offer_to_accept_the_rest(bench, qtbot):
         bench.press("N") if not bench.session.selection else None
         bench.press("A")
     assert not strip.advice.isHidden()
-    assert "last 20 were right" in strip.advice_text.text()
-    assert "Of the other 30" in strip.advice_text.text()
-    assert "about 1 should be wrong (at most 5%" in strip.advice_text.text()
+    assert strip.advice_text.text() == (
+        "20 in a row were right. Of the 30 left, of which the model is surer, about 1 should be "
+        "wrong."
+    )
+    assert strip.advice_text.toolTip().startswith("At most 4.5 %")
     assert strip.advice_button.text() == "Accept the rest"
     n = bench.session.n_steps
     qtbot.mouseClick(strip.advice_button, Qt.MouseButton.LeftButton)
@@ -256,10 +258,10 @@ def test_what_the_model_doubts_is_said(bench, qtbot):
     bench.session.do(operations.delete(bench.document, [(0, 1)]))
     proposed = bench.squares([0.9, 0.95, 0.97])
     bench.result.propose(0, proposed, "Segment")
-    doubts = [Doubt(0.1), Doubt(0.2), Doubt(0.8, softness=0.7)]
+    doubts = [doubt(0.1), doubt(0.2), doubt(0.8, softness=0.7)]
     found = carried_over(bench.document, 0, proposed, doubts)
     at = {int(bench.document.id_map(0)[0, STEP * k]): doubts[k] for k in range(3)}
-    assert found == {(0, i): doubt for i, doubt in at.items()}
+    assert found == {(0, i): unsure for i, unsure in at.items()}
     strip.know_doubts("key", 0, found)
     qtbot.waitUntil(lambda: strip.queue.doubt(next(iter(found))) is not None)
     bench.press("N")

@@ -21,9 +21,9 @@ from napari_eomt.structures.segments import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from napari_eomt.annotation.review_order import Doubt
     from napari_eomt.annotation.session import Key, Session
     from napari_eomt.structures.segments import Segment
+    from napari_eomt.structures.uncertainty import Uncertainty
 
 _MANY = 500  # changes from which on everything is sorted anew
 
@@ -48,7 +48,7 @@ class ReviewQueue:
     Parameters
     ----------
     session : Session
-    doubts : mapping of (frame, id) to Doubt, optional
+    doubts : mapping of (frame, id) to Uncertainty, optional
         What the model says of its proposals; of others their score counts.
     frame : int or None
         Only this one; None: all.
@@ -65,7 +65,7 @@ class ReviewQueue:
     def __init__(
         self,
         session: Session,
-        doubts: Mapping[Key, Doubt] | None = None,
+        doubts: Mapping[Key, Uncertainty] | None = None,
         *,
         frame: int | None = None,
         order: Order = Order.WORST,
@@ -73,7 +73,7 @@ class ReviewQueue:
     ) -> None:
         self.session = session
         self._document = session.document
-        self._doubts: Mapping[Key, Doubt] = doubts or {}
+        self._doubts: Mapping[Key, Uncertainty] = doubts or {}
         self.frame, self.order, self.below = frame, order, below
         self.current: Key | None = None
         self._after: Rank | None = None
@@ -99,7 +99,7 @@ class ReviewQueue:
             self._build()
             self.changed.emit()
 
-    def set_doubts(self, doubts: Mapping[Key, Doubt]) -> None:
+    def set_doubts(self, doubts: Mapping[Key, Uncertainty]) -> None:
         """Take what a model says of its proposals, in place of what was known before."""
         self._doubts = doubts
         self._build()
@@ -124,7 +124,7 @@ class ReviewQueue:
         """Return how unsure the model is of an object, 0 to 1."""
         return self._entries[key].uncertainty
 
-    def doubt(self, key: Key) -> Doubt | None:
+    def doubt(self, key: Key) -> Uncertainty | None:
         """Return what the model is unsure of, where it said so."""
         return self._doubts.get(key)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,36 +15,15 @@ if TYPE_CHECKING:
     from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.session import Key
     from napari_eomt.structures.segments import Segment, Segmentation
+    from napari_eomt.structures.uncertainty import Uncertainty
 
 N_BANDS = 8
 """Bands of an image that are read one below the other, each from left to right."""
 
+_SHARE = 0.25  # see `Uncertainty.score`
+
 Rank: TypeAlias = tuple[float, float, int, int]
 """What objects are sorted by; it ends with the key, so that no two are equal."""
-
-
-class Doubt(Protocol):
-    """How unsure a model is of an object; every part from 0, sure, to 1."""
-
-    @property
-    def score(self) -> float:
-        """All parts in one."""
-
-    @property
-    def entropy(self) -> float:
-        """Of its category."""
-
-    @property
-    def softness(self) -> float:
-        """Of its outline."""
-
-    @property
-    def rival(self) -> float:
-        """Of another object in its place."""
-
-    @property
-    def lost(self) -> float:
-        """Of how much of it others have taken."""
 
 
 class Order(str, Enum):
@@ -60,7 +39,7 @@ class Order(str, Enum):
     SMALLEST = "smallest"
 
 
-def uncertainty_of(segment: Segment, doubt: Doubt | None) -> float:
+def uncertainty_of(segment: Segment, doubt: Uncertainty | None) -> float:
     """Return how unsure the model is, 0 to 1; where it did not say, from its score alone."""
     if doubt is not None:
         return min(1.0, max(0.0, doubt.score))
@@ -69,13 +48,14 @@ def uncertainty_of(segment: Segment, doubt: Doubt | None) -> float:
     return min(1.0, max(0.0, 1 - segment.score))
 
 
-def main_reason(doubt: Doubt) -> str:
+def main_reason(doubt: Uncertainty) -> str:
     """Say what the model is most unsure of, in words for people."""
     reasons = {
         "its category": doubt.entropy,
         "its outline": doubt.softness,
-        "another object in its place": doubt.rival,
-        "how it overlaps others": doubt.lost,
+        # As little as they count in the whole: most are harmless.
+        "another object in its place": _SHARE * doubt.rival,
+        "how it overlaps others": _SHARE * doubt.lost,
     }
     return max(reasons, key=lambda reason: reasons[reason])
 
@@ -117,8 +97,8 @@ def rank(
 
 
 def carried_over(
-    document: Document, frame: int, proposed: Segmentation, doubts: Sequence[Doubt]
-) -> dict[Key, Doubt]:
+    document: Document, frame: int, proposed: Segmentation, doubts: Sequence[Uncertainty]
+) -> dict[Key, Uncertainty]:
     """Return what a model says of the objects that its proposal has become.
 
     Parameters
@@ -127,7 +107,7 @@ def carried_over(
         After the proposal was made: `operations.propose` gives ids of its own.
     frame : int
     proposed : Segmentation
-    doubts : sequence of Doubt
+    doubts : sequence of Uncertainty
         One for each of its segments.
     """
     id_map, segments = document.id_map(frame), document.segments(frame)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_eomt.annotation import operations
 from napari_eomt.annotation.review import ReviewQueue
-from napari_eomt.annotation.review_order import main_reason
+from napari_eomt.annotation.review_order import carried_over, main_reason
 from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.keymap import BY_NAME
 from napari_eomt.viewer.review_place import ReviewPlace
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.edits import Edit
-    from napari_eomt.annotation.review_order import Doubt
     from napari_eomt.annotation.review_tally import Tally
     from napari_eomt.annotation.session import Key
-    from napari_eomt.viewer.results import Result
+    from napari_eomt.structures.uncertainty import Uncertainty
+    from napari_eomt.viewer.results import Result, Results
     from napari_eomt.widgets.action_runner import ActionRunner
     from napari_eomt.widgets.current import Current
+    from napari_eomt.widgets.jobs import Jobs
+    from napari_eomt.worker.messages import FrameDone
 
 DOUBTS_MS = 150
 """How often, at most, the order follows what the model says while results come in."""
@@ -61,7 +63,7 @@ class ReviewStrip(QWidget):
     ) -> None:
         super().__init__(parent)
         self._runner, self._current = runner, current
-        self._doubts: dict[str, dict[Key, Doubt]] = {}
+        self._doubts: dict[str, dict[Key, Uncertainty]] = {}
         self.queue: ReviewQueue | None = None
         self.previous, self.next = self._arrow("previous", "◀"), self._arrow("next", "▶")
         self.place = QLabel()
@@ -76,6 +78,10 @@ class ReviewStrip(QWidget):
         self.progress.setAccessibleName("Decided")
         self.rate = QLabel()
         self.rate.setWordWrap(True)
+        self.rate.setToolTip(
+            "How many of the model's proposals are decided, and which part of these was accepted "
+            "as it was (precision). Edited, rejected and deleted ones were not."
+        )
         self.advice = QFrame()
         self.advice.setFrameShape(QFrame.Shape.StyledPanel)
         self.advice_text = QLabel()
@@ -113,13 +119,26 @@ class ReviewStrip(QWidget):
         queue = self.queue
         return queue.keys() if queue is not None and queue.session is result.session else []
 
-    def know_doubts(self, key: str, frame: int, doubts: Mapping[Key, Doubt]) -> None:
+    def know_doubts(self, key: str, frame: int, doubts: Mapping[Key, Uncertainty]) -> None:
         """Take what the model says of its proposals in a frame of a result."""
         known = self._doubts.setdefault(key, {})
         for old in [old for old in known if old[0] == frame]:
             del known[old]
         known.update(doubts)
         self._doubt_timer.start()
+
+    def watch(self, jobs: Jobs, results: Results) -> None:
+        """Hear from the worker what the model is unsure of; after whoever shows its proposals."""
+
+        def know(event: FrameDone) -> None:
+            result = results.by_key(event.key)
+            if result is not None and event.uncertainty:
+                doubts = carried_over(
+                    result.document, event.frame, event.segmentation, event.uncertainty
+                )
+                self.know_doubts(event.key, event.frame, doubts)
+
+        jobs.frame_done.connect(know)
 
     def go(self, step: int) -> str:
         """Go to the next object, or by another step; return what there is to see."""
@@ -292,9 +311,10 @@ class ReviewStrip(QWidget):
         return text if doubt is None else f"{text}, least of {main_reason(doubt)}"
 
     def _progress(self, queue: ReviewQueue, tally: Tally) -> str:
-        text = f"{tally.n_decided:,} of {tally.n_all:,} decided"
+        text = f"{tally.n_decided:,} of {tally.n_all:,}"
         if tally.acceptance is not None:
-            text += f" · {tally.acceptance:.0%} accepted unchanged"
+            # Rounded down: only if all were right, it is 100 %.
+            text += f" · {int(100 * tally.acceptance)} % accepted unchanged"
         if queue.frame is None:
             n_done, n_frames = queue.frames_done()
             text += f" · {n_done:,} of {n_frames:,} frames done"
@@ -308,12 +328,12 @@ class ReviewStrip(QWidget):
     def _advise(self, queue: ReviewQueue, tally: Tally) -> None:
         hint, unmarked = queue.hint, queue.unmarked()
         if hint is not None:
-            wrong = max(1, round(hint.n_wrong))
-            few = f"about {wrong:,}" if hint.n_wrong >= 1 else "not even one"
+            few = f"about {round(hint.n_wrong):,}" if hint.n_wrong >= 1 else "hardly one"
             self._advice(
-                f"The last {hint.n_right:,} were right as they are. Of the other {hint.n_rest:,}, "
-                f"of which the model is surer, {few} should be wrong "
-                f"(at most {hint.share:.0%}, Laplace's rule).",
+                f"{hint.n_right:,} in a row were right. Of the {hint.n_rest:,} left, of which the "
+                f"model is surer, {few} should be wrong.",
+                f"At most {100 * hint.share:.1f} % (Laplace's rule of succession: 1 in n + 2 after "
+                "n that were right).",
                 "Accept the rest",
                 "Accept them all, and mark what is done as reviewed. One step to undo.",
                 self._accept_rest,
@@ -326,6 +346,7 @@ class ReviewStrip(QWidget):
                 what = "this image"
             self._advice(
                 f"Everything in {what} is decided.",
+                "",
                 "Mark as reviewed",
                 "Say that nothing is left to do here. Undo takes it back.",
                 self._mark_reviewed,
@@ -334,6 +355,7 @@ class ReviewStrip(QWidget):
             self._advice(
                 f"Nothing uncertain is left. Of {tally.n_left:,} "
                 f"{'object' if tally.n_left == 1 else 'objects'} the model is surer.",
+                "",
                 "Show them too",
                 "Review all that is not decided.",
                 self.choice.show_all,
@@ -341,8 +363,11 @@ class ReviewStrip(QWidget):
         else:
             self.advice.hide()
 
-    def _advice(self, text: str, button: str, tip: str, advised: Callable[[], None]) -> None:
+    def _advice(
+        self, text: str, why: str, button: str, tip: str, advised: Callable[[], None]
+    ) -> None:
         self.advice_text.setText(text)
+        self.advice_text.setToolTip(why)
         self.advice_button.setText(button)
         self.advice_button.setToolTip(tip)
         self._advised = advised
