@@ -41,13 +41,15 @@ class ResultBench:
     viewer : ViewerModel
     n_frames : int
         0 is a single image.
+    size : (H, W)
+        Of an image; one of another size than these objects' begins without any.
     options
         Of the image layer: its scale, its rotation.
     """
 
-    def __init__(self, viewer, n_frames=0, *, made=True, **options):
+    def __init__(self, viewer, n_frames=0, *, size=(H, W), **options):
         self.viewer = viewer
-        shape = (n_frames, H, W) if n_frames else (H, W)
+        shape = (n_frames, *size) if n_frames else size
         self.image = viewer.add_image(np.zeros(shape, np.uint8), name="image", **options)
         self.roles = AxisRoles((0,), 1, 2) if n_frames else AxisRoles((), 0, 1)
         if n_frames:
@@ -55,13 +57,13 @@ class ResultBench:
         self.results = Results(viewer)
         self.current = Current(viewer, self.results)
         self.current.follow(self.image, self.roles)
-        if made:
-            self.make(n_frames)
+        self.make(n_frames if size == (H, W) else None)
 
     def make(self, n_frames=0, categories=CATEGORIES):
         source = LayerSource(self.image, self.roles)
         result = self.results.create("key", self.image, self.roles, source, categories)
-        for frame in range(max(1, n_frames)):
+        n_proposed = 0 if n_frames is None else max(1, n_frames)
+        for frame in range(n_proposed):
             result.session.do(propose(result.document, frame, segmentation()))
         return result
 

@@ -2,11 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment
 from napari_eomt.viewer import colormaps
-from napari_eomt.viewer.colormaps import by_category, category_colors, palette, shows_ids_to
+from napari_eomt.viewer.colormaps import (
+    CategoryColors,
+    by_category,
+    category_colors,
+    hex_of,
+    palette,
+    rgb_of,
+    shows_ids_to,
+)
 
 
 def test_the_palette_is_of_distinct_colours():
@@ -47,3 +57,51 @@ def test_ids_too_large_for_napari_are_known(has_numba, monkeypatch):
     monkeypatch.setattr(colormaps, "find_spec", lambda name: object() if has_numba else None)
     assert shows_ids_to(65_536)
     assert shows_ids_to(65_537) == has_numba
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_colours_are_napari_s_own(dtype, is_alone):
+    """Made in another way, they are shown as those of napari's own class are."""
+    rng = np.random.default_rng(0)
+    colors = dict(zip((3, 8, 9), palette(), strict=False))
+    segments = [Segment(int(i), int(rng.choice([3, 8, 9]))) for i in range(1, 200, 3)]
+    ours = by_category(segments, colors, new=8)
+    theirs = DirectLabelColormap(color_dict=dict(ours.color_dict))
+    data = rng.integers(0, 250, (40, 50)).astype(dtype)
+    shown = []
+    for colormap in (ours, theirs):
+        layer = Labels(data, colormap=colormap)
+        layer.selected_label = 4
+        layer.show_selected_label = is_alone
+        shown.append(layer.colormap.map(data))
+        assert layer.get_color(4) == pytest.approx(theirs.map(4))
+        if not is_alone:
+            assert layer.get_color(5) == pytest.approx([*colors[8], 1])
+    np.testing.assert_allclose(shown[0], shown[1], atol=0.003)
+
+
+def test_a_colour_of_its_own_goes_before_the_palette():
+    categories = [Category(1, "a"), Category(2, "b", color="#0080ff"), Category(3, "c", color="?")]
+    colors = category_colors(categories)
+    assert colors == {1: palette()[0], 2: (0, 128 / 255, 1), 3: palette()[2]}
+    assert hex_of(colors[2]) == "#0080FF"
+
+
+@pytest.mark.parametrize("text", ["", "#12345", "123456", "#12345G", "#-12345", "#1_2345", "red"])
+def test_what_is_no_colour(text):
+    assert rgb_of(text) is None
+
+
+def test_every_colour_is_read_as_it_is_written():
+    for color in palette():
+        assert rgb_of(hex_of(color)) == pytest.approx(color, abs=0.002)
+
+
+def test_colours_stay_with_their_categories():
+    colors = CategoryColors()
+    a, b, c = Category(1, "a"), Category(2, "b"), Category(3, "c")
+    first = colors.of([a, b])
+    assert colors.of([b]) == {2: first[2]}
+    assert colors.of([c, b])[3] not in first.values()
+    assert colors.of([b, a, c])[1] == first[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -24,6 +25,8 @@ Rgb: TypeAlias = tuple[float, float, float]
 # Okabe and Ito's palette, which colour-blind people tell apart, less its black (which is void in
 # a dark window), and the yellow last, which is faint on white.
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#F0E442")
+
+_HEX = re.compile("#[0-9A-Fa-f]{6}")
 
 
 @lru_cache(maxsize=1)
@@ -62,12 +65,9 @@ class CategoryColors:
 
 def rgb_of(text: str) -> Rgb | None:
     """Return the colour that "#RRGGBB" names; None if it names none."""
-    try:
-        number = int(text[1:], 16) if len(text) == 7 and text[0] == "#" else -1
-    except ValueError:
+    if not _HEX.fullmatch(text):
         return None
-    if number < 0:
-        return None
+    number = int(text[1:], 16)
     return (number >> 16) / 255, (number >> 8 & 255) / 255, (number & 255) / 255
 
 

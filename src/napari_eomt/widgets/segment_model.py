@@ -257,8 +257,9 @@ class SegmentModel(QAbstractTableModel):
 
     def _all_places(self) -> Indices:
         """Return where each row of `SegmentRows` is shown."""
-        if self._places is None:
-            n = 0 if self._segments is None else self._segments.n_rows
+        n = 0 if self._segments is None else self._segments.n_rows
+        # There may be rows by now that the order does not show.
+        if self._places is None or len(self._places) < n:
             self._places = np.full(n, _NOWHERE, np.intp)
             self._places[self._order] = np.arange(len(self._order))
         return self._places

@@ -69,6 +69,7 @@ class SegmentRows:
         self.document = document
         self._rows: dict[Key, int] = {}
         self._keys: list[Key] = []
+        self._segments: list[Segment] = []
         self._notes: dict[int, str] = {}
         self._ids = np.zeros(0, np.int64)
         self._frames = np.zeros(0, np.int32)
@@ -84,7 +85,14 @@ class SegmentRows:
 
     def update(self, edit: Edit) -> Indices:
         """Take up an edit; return the rows that it has changed."""
-        rows = [self._set((c.frame, c.id), c.after) for c in edit.segments]
+        rows = []
+        for change in edit.segments:
+            key = (change.frame, change.id)
+            if change.after is not None:
+                rows.append(self._set(key, change.after))
+            elif key in self._rows:
+                rows.append(self._rows[key])
+                self._is_there[rows[-1]] = False
         return np.unique(np.array(rows, np.intp))
 
     @property
@@ -117,9 +125,8 @@ class SegmentRows:
         return [self._keys[row] for row in rows]
 
     def segment(self, row: int) -> Segment:
-        """Return the segment of a row that is there."""
-        frame, i = self._keys[row]
-        return self.document.segments(frame)[i]
+        """Return the segment of a row; of one that is gone, what it was."""
+        return self._segments[row]
 
     def shown(self, row_filter: RowFilter, column: Column, *, is_up: bool = True) -> Indices:
         """Return the rows that pass a filter, sorted.
@@ -151,24 +158,25 @@ class SegmentRows:
         ids, counts = np.unique(self._categories[:n][wanted], return_counts=True)
         return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
-    def _set(self, key: Key, segment: Segment | None) -> int:
+    def _set(self, key: Key, segment: Segment) -> int:
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = len(self._keys)
             self._keys.append(key)
+            self._segments.append(segment)
             if row == len(self._ids):
                 self._grow(max(64, 2 * row))
             self._frames[row], self._ids[row] = key
-        self._is_there[row] = segment is not None
-        if segment is not None:
-            self._categories[row] = segment.category_id
-            self._scores[row] = np.nan if segment.score is None else segment.score
-            self._statuses[row] = _CODES[segment.status]
-            self._areas[row] = segment.area
-            if segment.note:
-                self._notes[row] = segment.note
-            else:
-                self._notes.pop(row, None)
+        self._is_there[row] = True
+        self._segments[row] = segment
+        self._categories[row] = segment.category_id
+        self._scores[row] = np.nan if segment.score is None else segment.score
+        self._statuses[row] = _CODES[segment.status]
+        self._areas[row] = segment.area
+        if segment.note:
+            self._notes[row] = segment.note
+        else:
+            self._notes.pop(row, None)
         return row
 
     def _grow(self, n: int) -> None:

@@ -85,6 +85,7 @@ class SegmentTable(QWidget):
         layout.addWidget(self.filter)
         layout.addWidget(self.view, 1)
         layout.addWidget(self.count)
+        self.model.modelReset.connect(self.show_selection)
         self.filter.changed.connect(self._on_filter)
         self.view.delete_requested.connect(self.delete_selected)
         self.view.shown.connect(self._on_shown)
