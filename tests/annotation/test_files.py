@@ -126,7 +126,13 @@ def test_a_row_has_the_fields_and_defaults_of_a_segment():
     assert list(SegmentRow.model_fields) == [f.name for f in fields(Segment)]
     row = SegmentRow(id=3, category_id=1)
     assert {name: getattr(row, name) for name in defaults} == defaults
-    assert segment_row(Segment(np.int64(3), np.int32(1))) == {"id": 3, "category_id": 1}
+    of_numpy = Segment(
+        np.int64(3), np.int32(1), np.float32(0.5), np.bool_(False), bbox=tuple(np.arange(4))
+    )
+    written = json.dumps(segment_row(of_numpy))
+    again = SegmentRow.model_validate_json(written).value()
+    assert again == Segment(3, 1, 0.5, False, bbox=(0, 1, 2, 3))
+    assert [type(value) for value in again.bbox] == [int] * 4
 
 
 def test_measured_equals_its_definition():

@@ -8,6 +8,7 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_eomt.annotation.document import FrameState
@@ -151,12 +152,10 @@ def _plain(value: Any) -> Any:
         return plain_text(value)
     if isinstance(value, tuple):
         return [int(k) for k in value]
-    if value is None or isinstance(value, bool | int):
-        return value
-    if float(value).is_integer() and not isinstance(value, float):
-        return int(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     # JSON has no NaN and no infinity.
-    return float(value) if math.isfinite(value) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _NOTHING = object()
