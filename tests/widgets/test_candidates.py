@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QTimer
@@ -12,8 +14,10 @@ from napari_eomt.structures.axes import AxisRoles
 from napari_eomt.structures.candidates import Candidate, Patch, Split
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
+from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.viewer.candidate_tool import region
 from napari_eomt.viewer.image_source import LayerSource
+from napari_eomt.viewer.place import Place
 from napari_eomt.viewer.results import Results
 from napari_eomt.widgets.action_bar import ActionBar
 from napari_eomt.widgets.action_runner import ActionRunner
@@ -23,6 +27,7 @@ from napari_eomt.widgets.candidates import CandidateBar
 from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.jobs import JobBar
 from napari_eomt.widgets.model_advice import ModelAdvice
+from napari_eomt.worker.messages import WorkerState
 
 H, W = 60, 80
 SHOWN = (20, 20, 40, 40)
@@ -423,3 +428,42 @@ def test_the_split_tool_and_a_brush_have_the_mouse_first(bench, qtbot):
     bench.hand.move(30, 25)
     qtbot.wait(40)
     assert len(bench.source.asked) == n
+
+
+def test_the_worker_answers(make_napari_viewer, qtbot):
+    """From the image through the bundled model to an object, with a mouse and keys."""
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
+    nuclei, _ = drawn_nuclei((150, 170), n=12, seed=3)
+    viewer.add_image(nuclei)
+    done = []
+    dock.jobs.finished.connect(lambda event: done.append(event.n_frames))
+    dock.page.segment.click()
+    qtbot.waitUntil(lambda: 1 in done, timeout=90_000)
+    dock.tabs.setCurrentWidget(dock.annotate)
+    result = dock.current.result
+    segment = max(result.document.segments(0).values(), key=lambda s: s.area)
+    y, x = Place(viewer, result).middle_of((0, segment.id))
+    before = result.document.id_map(0) == segment.id
+    hand = Hand(qtbot, viewer, result.view.layer)
+    hand.move(y, x)
+    hand.press(Qt.Key.Key_C)
+    qtbot.waitUntil(lambda: "candidate 1 of" in dock.candidates.text.text(), timeout=10_000)
+    assert "nucleus" in dock.candidates.text.text()
+    hand.press(Qt.Key.Key_T)
+    qtbot.waitUntil(lambda: segment.id in {i for _, i in result.session.selection})
+    after = result.document.id_map(0) == segment.id
+    assert (before & after).sum() / (before | after).sum() > 0.9
+    assert result.document.segments(0)[segment.id].status is Status.EDITED
+    hand.press(Qt.Key.Key_U)
+    np.testing.assert_array_equal(result.document.id_map(0) == segment.id, before)
+    # A process that has died keeps nothing.
+    os.kill(dock.jobs.client.pid, 9)
+    qtbot.waitUntil(lambda: dock.jobs.client.state is WorkerState.WARM, timeout=90_000)
+    hand.move(y + 2, x + 2)
+    qtbot.waitUntil(dock.candidates.again.isVisible, timeout=10_000)
+    dock.candidates.again.click()
+    qtbot.waitUntil(lambda: done.count(1) == 2, timeout=90_000)
+    hand.move(y, x)
+    qtbot.waitUntil(lambda: "candidate 1 of" in dock.candidates.text.text(), timeout=10_000)
+    viewer.window.remove_dock_widget(dock)

@@ -74,7 +74,7 @@ class LineTool:
             double_click=self._on_double_click,
             cursor="cross",
         )
-        self._keys.add({"Enter": self.finish, "Escape": self.stop})
+        self._keys.add({"Enter": self.finish, "Escape": self._give_up})
         place.viewer.dims.events.point.connect(self._on_frame)
         place.viewer.layers.events.removed.connect(self._on_removed)
         self._say(HINT, False)
@@ -97,6 +97,10 @@ class LineTool:
         """Split along the line that was clicked."""
         if len(self._points) > 1:
             self._split(are_seeds=False)
+
+    def _give_up(self) -> None:
+        self.stop()
+        self._say("Split is off. Nothing has changed.", False)
 
     def _on_drag(self, viewer: Any, event: Any) -> Iterator[None]:
         place = self._place

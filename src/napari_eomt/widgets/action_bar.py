@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QAction, QKeySequence
-from qtpy.QtWidgets import QMenu, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMenu, QPushButton, QVBoxLayout, QWidget
 
 from napari_eomt.viewer.keymap import ACTIONS, BY_NAME, Action
 from napari_eomt.widgets.flow import FlowLayout
@@ -14,12 +14,11 @@ from napari_eomt.widgets.flow import FlowLayout
 if TYPE_CHECKING:
     from napari_eomt.widgets.action_runner import ActionRunner
 
-LINES = (
-    ("accept", "reject", "previous", "next"),
-    ("merge", "split", "delete", "lock"),
-    ("undo", "redo"),
-)
-"""Names of the actions that have a button; the others are in the menu beside them."""
+BUTTONS = ("merge", "split", "delete", "lock", "undo", "redo")
+"""Names of the actions that have a button; the others are in the menu beside them.
+
+Those of the review have theirs in the review's strip, those of candidates in their bar.
+"""
 
 _IN_FRAMES = "Frames"
 
@@ -35,21 +34,19 @@ class ActionBar(QWidget):
     def __init__(self, runner: ActionRunner, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._runner = runner
-        self.buttons: dict[str, QToolButton] = {}
+        self.buttons: dict[str, QPushButton] = {}
         self.entries: dict[str, QAction] = {}
+        self._sections: dict[str, QAction | None] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         flow = FlowLayout()
-        for line in LINES:
-            for name in line:
-                self.buttons[name] = self._button(BY_NAME[name])
-                flow.addWidget(self.buttons[name])
+        for name in BUTTONS:
+            self.buttons[name] = self._button(BY_NAME[name])
+            flow.addWidget(self.buttons[name])
         self.buttons["split"].setCheckable(True)
-        self.more = QToolButton()
-        self.more.setText("More ▾")
+        self.more = QPushButton("More")
         self.more.setToolTip("Shape, frames, and what else can be done to objects.")
-        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.more.setMenu(self._menu())
         self.help = self._button(BY_NAME["keys"])
         self.help.setText("?")
@@ -59,9 +56,8 @@ class ActionBar(QWidget):
         runner.changed.connect(self._show)
         self._show()
 
-    def _button(self, action: Action) -> QToolButton:
-        button = QToolButton()
-        button.setText(f"{action.title}  {action.keys[0]}")
+    def _button(self, action: Action) -> QPushButton:
+        button = QPushButton(f"{action.title}  {action.keys[0]}")
         button.setToolTip(action.hint)
         button.setAccessibleName(action.title)
         button.clicked.connect(partial(self._on_click, action.name))
@@ -70,14 +66,14 @@ class ActionBar(QWidget):
     def _menu(self) -> QMenu:
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
-        with_button = {name for line in LINES for name in line} | {"keys", "segment"}
+        with_button = {*BUTTONS, "keys", "segment"}
         group = ""
         for action in ACTIONS:
             if action.name in with_button or action.name.startswith("category_"):
                 continue
             if action.group != group:
                 group = action.group
-                menu.addSection(group)
+                self._sections[group] = menu.addSection(group)
             entry = QAction(action.title, menu)
             # Shown, not bound: the keys are bound once, in the canvas and on the page.
             shown = QKeySequence(action.keys[0]).toString(QKeySequence.SequenceFormat.NativeText)
@@ -100,6 +96,9 @@ class ActionBar(QWidget):
             action = BY_NAME[name]
             entry.setEnabled(runner.is_possible(action))
             entry.setVisible(action.group != _IN_FRAMES or runner.n_frames > 1)
+        frames = self._sections.get(_IN_FRAMES)
+        if frames is not None:
+            frames.setVisible(runner.n_frames > 1)
         self.buttons["split"].setChecked(runner.line.is_on)
         place = runner.place
         for name in ("undo", "redo"):

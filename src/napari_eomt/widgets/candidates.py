@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QCursor
-from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
 
 from napari_eomt.viewer.keymap import BY_NAME
 from napari_eomt.widgets.flow import FlowLayout
@@ -85,9 +85,8 @@ class CandidateBar(QWidget):
         current.result_changed.connect(self._on_frame)
         self._show()
 
-    def _button(self, name: str, text: str, *, checkable: bool = False) -> QToolButton:
-        button = QToolButton()
-        button.setText(text)
+    def _button(self, name: str, text: str, *, checkable: bool = False) -> QPushButton:
+        button = QPushButton(text)
         button.setToolTip(BY_NAME[name].hint)
         button.setAccessibleName(BY_NAME[name].title)
         button.setCheckable(checkable)

@@ -25,16 +25,20 @@ from napari_eomt.viewer.saved_work import SavedWork
 from napari_eomt.widgets.action_bar import ActionBar
 from napari_eomt.widgets.action_runner import ActionRunner
 from napari_eomt.widgets.annotate import AnnotatePage
+from napari_eomt.widgets.candidate_finder import CandidateFinder
+from napari_eomt.widgets.candidates import CandidateBar
 from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.image_picker import ImagePicker
 from napari_eomt.widgets.jobs import JobBar, Jobs
+from napari_eomt.widgets.model_advice import ModelAdvice
 from napari_eomt.widgets.model_dialog import ModelDialog
 from napari_eomt.widgets.model_library import ModelLibrary
 from napari_eomt.widgets.model_options import ModelOptions, RunChoice
 from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.predict import SegmentPage
 from napari_eomt.widgets.saving import SavingStrip, lost_text
+from napari_eomt.widgets.worker_candidates import WorkerCandidates
 from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import StateChanged
 
@@ -104,6 +108,12 @@ class EomtDock(QWidget):
         self.runner.handle("keys", self._show_keys)
         self.runner.bind_in(self.annotate)
         self.annotate.add_part(ActionBar(self.runner))
+        source = WorkerCandidates(self.jobs, self._decided, self)
+        self.finder = CandidateFinder(self.runner, self.current, source, self)
+        advice = ModelAdvice(self.runner, source, self)
+        self.candidates = CandidateBar(self.runner, self.current, self.finder, advice)
+        self.candidates.segment_requested.connect(self.page.run_frame)
+        self.annotate.add_part(self.candidates)
         self.work = SavedWork(napari_viewer, self.results)
         self.saving = SavingStrip(napari_viewer, self.current, self.work)
         self.annotate.add_part(self.saving)
@@ -169,6 +179,13 @@ class EomtDock(QWidget):
             self._on_theme()
         self.models.open_at(self.model.model)
 
+    def _decided(self) -> PredictParams:
+        """Return the parameters that the sliders show, or the defaults while they make no sense."""
+        try:
+            return self.page.params()
+        except ValidationError:
+            return PredictParams()
+
     def _offer_lost_work(self, row: Recoverable) -> None:
         self.bar.show_message(
             f"Unsaved work of last time: {lost_text(row)}. It stays under Correct → Open.",
@@ -213,6 +230,7 @@ class EomtDock(QWidget):
         self._has_left = True
         self.library.close()
         self._viewer.events.theme.disconnect(self._on_theme)
+        self.finder.close()
         self.runner.close()
         self.work.close()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)

@@ -11,11 +11,15 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 
 from napari_eomt.worker.messages import (
     Cancelled,
+    CandidatesFound,
     Event,
     Failed,
     Finished,
     FrameDone,
     JobProgress,
+    MaskFound,
+    NoneKept,
+    SplitFound,
     StateChanged,
 )
 
@@ -44,6 +48,10 @@ class Jobs(QObject):
     finished = Signal(object)  # Finished
     cancelled = Signal(object)  # Cancelled
     failed = Signal(object)  # Failed
+    candidates_found = Signal(object)  # CandidatesFound
+    mask_found = Signal(object)  # MaskFound
+    split_found = Signal(object)  # SplitFound
+    none_kept = Signal(object)  # NoneKept
 
     def __init__(self, client: WorkerClient, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -56,6 +64,10 @@ class Jobs(QObject):
             Finished: self.finished,
             Cancelled: self.cancelled,
             Failed: self.failed,
+            CandidatesFound: self.candidates_found,
+            MaskFound: self.mask_found,
+            SplitFound: self.split_found,
+            NoneKept: self.none_kept,
         }
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
