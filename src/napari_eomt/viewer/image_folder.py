@@ -1,0 +1,326 @@
+"""The images of a folder, worked on one after the other in a viewer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from psygnal import Signal
+
+from napari_eomt.annotation.document import FrameState
+from napari_eomt.annotation.image_ref import ImageRef
+from napari_eomt.annotation.image_store import Progress
+from napari_eomt.annotation.review_order import carried_over
+from napari_eomt.annotation.sessions import look, restore, session_folder
+from napari_eomt.errors import EomtError
+from napari_eomt.inference.inputs import find_images
+from napari_eomt.inference.sources import open_source
+from napari_eomt.viewer.image_layer import image_layer
+from napari_eomt.viewer.image_source import LayerSource, guess_roles, layer_array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_eomt.annotation.document import Document
+    from napari_eomt.annotation.edits import Edit
+    from napari_eomt.annotation.image_store import ImageStore
+    from napari_eomt.structures.categories import Category
+    from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.structures.uncertainty import Uncertainty
+    from napari_eomt.viewer.results import Result, Results
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """An image of the folder.
+
+    Parameters
+    ----------
+    path : Path
+    progress : Progress
+        As of when it was open last.
+    problem : str
+        Why it cannot be read; empty if it can, or nobody has tried.
+    """
+
+    path: Path
+    progress: Progress = field(default_factory=Progress)
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """Proposals for the first frame of an image that were made before it was opened.
+
+    Parameters
+    ----------
+    key : str
+        Under which the worker keeps its proposals.
+    segmentation : Segmentation
+    categories : tuple of Category
+        Of the model.
+    uncertainty : tuple of Uncertainty
+        One for each segment; empty if the model did not say.
+    """
+
+    key: str
+    segmentation: Segmentation
+    categories: tuple[Category, ...]
+    uncertainty: tuple[Uncertainty, ...] = ()
+
+
+class Keeper(Protocol):
+    """Saves the work while it goes on, and knows what is in a file."""
+
+    def adopt(self, document: Document, layer: Image, folder: Path | None = None) -> Result:
+        """Show a document over its image, and go on saving it in a session's folder."""
+
+    def mark_saved(self, result: Result, path: Path) -> None:
+        """Take down that a result's document is in a file."""
+
+
+class ImageFolder:
+    """Opens one image after the other, and keeps the work on each.
+
+    What it has not opened itself it never takes away: layers of the user's stay.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    results : Results
+    open_store : callable
+        Given a folder, returns where the work on its images is kept.
+    keeper : Keeper
+    """
+
+    changed = Signal()
+    """Another folder, or other rows."""
+    row_changed = Signal(int)
+    opened = Signal(int)
+    doubted = Signal(str, int, dict)
+    """What the model says of the objects in a frame: key of the result, frame, by object."""
+    refused = Signal(str)
+    """What could not be done, and why."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        results: Results,
+        open_store: Callable[[Path], ImageStore],
+        keeper: Keeper,
+    ) -> None:
+        self._viewer, self._results, self._keeper = viewer, results, keeper
+        self._open_store = open_store
+        self._store: ImageStore | None = None
+        self._layer: Image | None = None
+        self._ref: ImageRef | None = None
+        self._kept: Result | None = None  # as its document on the disk is
+        self.folder: Path | None = None
+        self.rows: list[ImageRow] = []
+        self.current: int | None = None
+        self.skips_reviewed = False
+        self.prefetched: Callable[[Path], Ready | None] = lambda path: None
+        """Gives, and forgets, the proposals that were made for an image ahead of time."""
+
+    @property
+    def layer(self) -> Image | None:
+        """The open image's layer."""
+        return self._layer
+
+    def open_folder(self, folder: Path) -> bool:
+        """List the images of a folder; return whether there are any, `refused` says why not."""
+        paths, errors = find_images([str(folder)])
+        if errors or not paths:
+            self.refused.emit(str(errors[0]) if errors else f"{folder}: holds no images.")
+            return False
+        if not self.leave():
+            return False
+        self._store = self._open_store(folder)
+        self.folder = folder
+        progress = self._store.progress()
+        self.rows = [ImageRow(path, progress.get(path.name, Progress())) for path in paths]
+        self.changed.emit()
+        return True
+
+    @property
+    def start(self) -> int | None:
+        """Where to go on: the image that was open last, else the first that is not reviewed."""
+        names = [row.name for row in self.rows]
+        if self._store is not None and self._store.current in names:
+            return names.index(self._store.current)
+        return next((k for k, row in enumerate(self.rows) if not _is_done(row)), None)
+
+    def next_index(self, step: int = 1) -> int | None:
+        """Return the next image that can be read, or the one before; None at the end."""
+        if not self.rows:
+            return None
+        index = (-1 if step > 0 else len(self.rows)) if self.current is None else self.current
+        index += step
+        while 0 <= index < len(self.rows):
+            row = self.rows[index]
+            if not row.problem and not (self.skips_reviewed and _is_done(row)):
+                return index
+            index += step
+        return None
+
+    def open_next(self, step: int = 1) -> int | None:
+        """Open the next image, or the one before; those that cannot be read are passed over."""
+        while (index := self.next_index(step)) is not None:
+            if self.open(index):
+                return index
+            if not self.rows[index].problem:
+                return None  # the one that is open could not be kept
+        return None
+
+    def open(self, index: int) -> bool:
+        """Open an image, with the work on it, in place of the one that is open.
+
+        Returns
+        -------
+        bool
+            Whether it is open; `refused` says why not. Then the one that was open still is.
+        """
+        if index == self.current and self._layer is not None and self._layer in self._viewer.layers:
+            return True
+        row = self.rows[index]
+        try:
+            layer = image_layer(open_source(row.path))
+        except EomtError as error:
+            self._put(index, replace(row, problem=str(error)))
+            self.refused.emit(str(error))
+            return False
+        # Before the other one is left: then the next image is another.
+        ready = self.prefetched(row.path)
+        if not self.leave():
+            return False
+        self._put(index, replace(row, problem=""))
+        self._viewer.add_layer(layer)
+        self._layer, self.current = layer, index
+        self._ref = ImageRef.of(layer_array(layer), str(layer.name), row.path)
+        self._viewer.layers.selection.active = layer
+        try:
+            self._show_work(index, layer, self._ref, ready)
+        except EomtError as error:
+            self.refused.emit(str(error))
+        if self._store is not None:
+            self._store.current = row.name
+        self.opened.emit(index)
+        return True
+
+    def mark_unreadable(self, path: Path, problem: str) -> None:
+        """Take down that an image cannot be read, so that it is passed over."""
+        for index, row in enumerate(self.rows):
+            if row.path == path and index != self.current:
+                self._put(index, replace(row, problem=problem))
+
+    def keep(self) -> bool:
+        """Keep the work on the open image; return whether it is kept, or there is none."""
+        index, result = self.current, self._result()
+        if self._store is None or index is None or self._ref is None or result is None:
+            return True
+        result.view.flush()
+        if result is self._kept:
+            return True
+        try:
+            path = self._store.save(self.rows[index].name, self._ref, result.document)
+        except EomtError as error:
+            self.refused.emit(str(error))
+            return False
+        if path is not None:
+            self._keeper.mark_saved(result, path)
+        self._is_kept(result)
+        self._put(index, replace(self.rows[index], progress=Progress.of(result.document)))
+        return True
+
+    def leave(self) -> bool:
+        """Keep the work on the open image, and take its layers away; return whether it is kept."""
+        if not self.keep():
+            return False
+        image, self._layer = self._layer, None
+        ours = [r.view.layer for r in self._results if r.image is image]
+        for layer in [*ours, image]:
+            if layer is not None and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self.current = self._ref = self._kept = None
+        return True
+
+    def show_progress(self) -> None:
+        """Bring the open image's row up to date with what has been decided."""
+        result = self._result()
+        if self.current is not None and result is not None:
+            row = self.rows[self.current]
+            work = row.progress.work
+            self._put(self.current, replace(row, progress=Progress.of(result.document, work)))
+
+    def _result(self) -> Result | None:
+        return None if self._layer is None else self._results.latest(self._layer)
+
+    def _is_kept(self, result: Result) -> None:
+        self._kept = result
+        result.session.changed.connect(self._on_edit, unique=True)
+
+    def _on_edit(self, edit: Edit) -> None:
+        self._kept = None
+
+    def _show_work(self, index: int, layer: Image, ref: ImageRef, ready: Ready | None) -> None:
+        row, store = self.rows[index], self._store
+        folder = session_folder(ref)
+        lost = look(folder)
+        if lost is not None and not lost.problem:
+            # The program ended before this was kept.
+            self._keeper.adopt(restore(folder), layer, folder)
+            return
+        document = None if store is None else store.load(ref)
+        if document is not None:
+            result = self._keeper.adopt(document, layer)
+            self._is_kept(result)
+            self._show_first_frame(result)
+            return
+        note = "" if store is None else store.outdated(row.name, ref)
+        if note:
+            self.refused.emit(note)
+        if ready is None:
+            return
+        roles = guess_roles(layer)
+        source = LayerSource(layer, roles)
+        result = self._results.create(ready.key, layer, roles, source, ready.categories)
+        result.propose(0, ready.segmentation, "Segment ahead")
+        result.view.show_table()
+        if ready.uncertainty:
+            doubts = carried_over(result.document, 0, ready.segmentation, ready.uncertainty)
+            self.doubted.emit(ready.key, 0, doubts)
+        self._show_first_frame(result)
+
+    def _show_first_frame(self, result: Result) -> None:
+        """Show the first frame of a stack; napari begins with the one in the middle."""
+        layer, dims = result.image, self._viewer.dims
+        world = np.asarray(layer.data_to_world((0,) * layer.ndim))
+        for axis in result.roles.frames:
+            dims.set_point(dims.ndim - layer.ndim + axis, float(world[axis]))
+
+    def _put(self, index: int, row: ImageRow) -> None:
+        if row != self.rows[index]:
+            self.rows[index] = row
+            self.row_changed.emit(index)
+
+
+def _is_done(row: ImageRow) -> bool:
+    return row.progress.state in (FrameState.REVIEWED, FrameState.EXPORTED)
+
+
+def summary(rows: list[ImageRow]) -> dict[Any, int]:
+    """Count the images by how far they are; those that cannot be read under their own name."""
+    counts: dict[Any, int] = dict.fromkeys([*FrameState, "unreadable"], 0)
+    for row in rows:
+        counts["unreadable" if row.problem else row.progress.state] += 1
+    return counts
