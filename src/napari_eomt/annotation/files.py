@@ -130,7 +130,7 @@ def load_document(folder: Path) -> tuple[Document, ImageRef | None]:
         here = _segments(row, page, folder.name)
         segments += (SegmentChange(number, None, segment) for segment in here)
         # The memory of void frames is never touched, however long the stack.
-        if any(segment.status is not Status.REJECTED for segment in here):
+        if page is not None and any(s.status is not Status.REJECTED for s in here):
             document.id_map(number)[...] = page
     states = (StateChange(f, document.state(f), row.state) for f, row in frames.items())
     document.apply(Edit("Open", segments=tuple(segments), states=tuple(states)), pixels=False)
@@ -258,9 +258,9 @@ def _check_numbers(table: _Table, where: str) -> None:
                 raise _wrong(where, f"{field}.mask.box is {segment.mask.box}, not in the image")
 
 
-def _segments(row: FrameRow, page: IdMap, name: str) -> list[Segment]:
+def _segments(row: FrameRow, page: IdMap | None, name: str) -> list[Segment]:
     """Return the segments of a frame, measured in its page."""
-    found = measured(page)
+    found = {} if page is None else measured(page)
     segments = []
     for j, segment_row_ in enumerate(row.segments):
         field = f"frame {row.frame}, segment {segment_row_.id}"
