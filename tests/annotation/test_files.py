@@ -15,7 +15,7 @@ from napari_eomt.annotation.document import Document, FrameState
 from napari_eomt.annotation.files import load_document, save_document
 from napari_eomt.annotation.folder_swap import swapping
 from napari_eomt.annotation.image_ref import ImageRef, fingerprint
-from napari_eomt.annotation.label_pages import measured, present
+from napari_eomt.annotation.label_pages import iter_pages, measured, present, write_pages
 from napari_eomt.annotation.rows import SegmentRow, segment_row
 from napari_eomt.annotation.session import Session
 from napari_eomt.errors import DataError, OutputError
@@ -345,6 +345,27 @@ def test_missing_files(saved):
         load_document(saved)
     with pytest.raises(DataError, match="no folder"):
         load_document(saved / "nothing")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_void_pages_are_told_without_decoding_them(tmp_path, dtype):
+    shape = (1000, 700)  # several strips, the last one of fewer rows
+    drawn = np.zeros(shape, dtype)
+    drawn[-1, -1] = 5
+    path = tmp_path / "labels.tif"
+    write_pages(path, [None, drawn, None, 0 * drawn], shape, drawn.dtype, 4)
+    pages = list(iter_pages(path, shape, 4))
+    assert [page is None for page in pages] == [True, False, True, False]
+    np.testing.assert_array_equal(pages[1], drawn)
+    assert pages[1].dtype == dtype
+    np.testing.assert_array_equal(tifffile.imread(path, key=slice(0, 4))[[0, 2]], 0)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[2].dataoffsets[1]
+    data[offset + 8] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is damaged"):
+        list(iter_pages(path, shape, 4))
 
 
 def test_other_pages(saved):
