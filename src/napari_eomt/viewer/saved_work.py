@@ -111,6 +111,7 @@ class SavedWork:
 
     def _follow(self, result: Result, folder: Path, *, goes_on: bool = False) -> None:
         image = image_ref(result.image)
+        result.view.flush()  # saving begins between two steps, not in the midst of one
         try:
             autosave = Autosave(result.session, folder, image, goes_on=goes_on)
         except DataError as error:
