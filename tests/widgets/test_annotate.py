@@ -13,6 +13,7 @@ from napari_eomt.annotation import operations
 from napari_eomt.annotation.shapes import split_by_line
 from napari_eomt.settings import load_settings
 from napari_eomt.structures.axes import AxisRoles
+from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.image_source import LayerSource, guess_roles
 from napari_eomt.widgets.dock import EomtDock
@@ -81,11 +82,11 @@ def test_the_page_is_remembered_and_reached_by_keys(viewer, dock, qtbot, client)
     bar = dock.tabs.tabBar()
     bar.setFocus()
     qtbot.keyClick(bar, Qt.Key.Key_Right)
-    assert dock.tabs.currentWidget() is dock.annotate
+    assert dock.tabs.currentWidget().widget() is dock.annotate
     dock.shutdown()
     assert load_settings().page == "correct"
     again = opened(viewer, qtbot, client)
-    assert again.tabs.currentWidget() is again.annotate
+    assert again.tabs.currentWidget().widget() is again.annotate
 
 
 def test_the_correct_page_takes_the_result_s_layer_in_hand(viewer, dock):
@@ -252,3 +253,27 @@ def test_the_dock_is_no_wider_than_it_may_be(viewer, dock, qtbot):
     dock.resize(300, 900)
     assert dock.minimumSizeHint().width() <= 300
     assert dock.annotate.minimumSizeHint().width() <= 300
+
+
+def test_categories_take_the_room_that_they_need(viewer, dock, qtbot):
+    dock.resize(320, 1000)
+    dock.show()
+    dock.tabs.setCurrentIndex(1)
+    result = add_result(dock, viewer)
+    page = dock.annotate
+    qtbot.wait(20)
+    view = page.categories.view
+    assert not view.verticalScrollBar().isVisible()
+    assert view.height() < page.table.view.height()
+    more = [Category(20 + k, f"kind {k}") for k in range(30)]
+    result.session.do(operations.add_categories(result.document, more))
+    qtbot.wait(20)
+    assert view.verticalScrollBar().isVisible()
+    assert view.height() < page.table.view.height()
+    # A person's own arrangement stays.
+    page.lists.setSizes([400, 200])
+    page.lists.splitterMoved.emit(400, 1)
+    height = view.height()
+    result.session.undo()
+    qtbot.wait(20)
+    assert view.height() == pytest.approx(height, abs=40)

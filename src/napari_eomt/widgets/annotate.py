@@ -15,6 +15,7 @@ from napari_eomt.widgets.segment_table import SegmentTable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from qtpy.QtGui import QResizeEvent
 
     from napari_eomt.annotation.edits import Edit
     from napari_eomt.widgets.current import Current
@@ -64,7 +65,10 @@ class AnnotatePage(QWidget):
         layout.addWidget(self.start)
         layout.addWidget(self.content, 1)
         layout.addStretch(0)
+        self.lists.setHandleWidth(6)
         self.start.clicked.connect(self._on_start)
+        self.lists.splitterMoved.connect(self._on_moved)
+        self._is_arranged = False
         self.table.shown.connect(self._on_shown)
         self.categories.said.connect(self.said)
         current.result_changed.connect(self._on_result)
@@ -85,6 +89,11 @@ class AnnotatePage(QWidget):
     def add_part(self, widget: QWidget) -> None:
         """Put a widget below the table of objects."""
         self.bottom.addWidget(widget)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Arrange the lists anew."""
+        super().resizeEvent(event)
+        self._arrange()
 
     def show_start(self) -> None:
         """Say what to do next where there is no result."""
@@ -116,6 +125,16 @@ class AnnotatePage(QWidget):
         self.categories.show_rows(self._segments)
         self.table.show_rows(self._segments)
         self.show_start()
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Give the categories the room that they need, until a person has moved the handle."""
+        if not self._is_arranged:
+            height = self.categories.wanted_height
+            self.lists.setSizes([height, max(2 * height, self.lists.height() - height)])
+
+    def _on_moved(self) -> None:
+        self._is_arranged = True
 
     def _on_document(self, edit: Edit) -> None:
         if self._segments is None or not (edit.segments or edit.categories):
@@ -123,6 +142,7 @@ class AnnotatePage(QWidget):
         changed = self._segments.update(edit)
         if edit.categories:
             self.categories.refresh()
+            self._arrange()
         else:
             self.categories.show_counts()
         self.table.update_rows(edit, changed, self._segments.n_objects)

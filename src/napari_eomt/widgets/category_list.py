@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPoint, Qt, Signal
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from napari_eomt.viewer.results import Result
     from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.segment_rows import SegmentRows
+
+MAX_ROWS = 6
+"""So many categories are shown without scrolling, until a person makes room for more."""
 
 SEARCH_FROM = 13
 """So many categories are looked for with words."""
@@ -104,6 +107,13 @@ class CategoryList(QWidget):
         self.confirm.clicked.connect(self._on_remove)
         self.cancel.clicked.connect(self._end_removal)
         self.refresh()
+
+    @property
+    def wanted_height(self) -> int:
+        """How high it would like to be, in pixels: its rows, if they are not many."""
+        n = min(max(self.model.rowCount(), 3), MAX_ROWS)
+        view = self.view.height_of(n)
+        return self.sizeHint().height() - self.view.sizeHint().height() + view
 
     def show_rows(self, segments: SegmentRows | None) -> None:
         """Show another document's categories, with the counts of its objects."""
@@ -397,7 +407,14 @@ class _View(QTableView):
             rows.setVisible(False)
             rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
             rows.setDefaultSectionSize(self.fontMetrics().height() + 8)
-            self.setMinimumHeight(3 * rows.defaultSectionSize() + 26)
+            self.setMinimumHeight(self.height_of(3))
+
+    def height_of(self, n: int) -> int:
+        """Return the height of so many rows, with the heading, in pixels."""
+        header, rows = self.horizontalHeader(), self.verticalHeader()
+        if header is None or rows is None:
+            return 0
+        return header.sizeHint().height() + n * rows.defaultSectionSize() + 2 * self.frameWidth()
 
     def fit(self, *, has_frames: bool) -> None:
         """Give the name what the others leave; of several frames there are two counts."""
@@ -411,6 +428,10 @@ class _View(QTableView):
             header.setSectionResizeMode(k, mode.Stretch if text is None else mode.Fixed)
             if text is not None:
                 header.resizeSection(k, metrics.horizontalAdvance(text) + 12)
+
+    def sizeHint(self) -> QSize:
+        """Ask for little: what there is goes to whoever can use it."""
+        return QSize(super().sizeHint().width(), self.height_of(3))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Enter and Space use the highlighted category, Delete removes it."""

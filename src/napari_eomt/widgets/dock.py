@@ -264,19 +264,19 @@ class EomtDock(QWidget):
         header.addWidget(self.image, 0, 1)
         header.addWidget(QLabel("Model"), 1, 0)
         header.addWidget(self.model, 1, 1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setWidget(self.page)
         layout = QVBoxLayout(self)
         layout.addLayout(header)
         self.tabs.setDocumentMode(True)
-        for name, widget, title, tip in (
-            ("segment", scroll, "&Segment", "Find objects with the model."),
+        for name, page, title, tip in (
+            ("segment", self.page, "&Segment", "Find objects with the model."),
             ("correct", self.annotate, "&Correct", "Look through the objects and put them right."),
         ):
-            widget.setObjectName(name)
-            self.tabs.setTabToolTip(self.tabs.addTab(widget, title), tip)
+            scroll = QScrollArea()
+            scroll.setObjectName(name)
+            scroll.setWidgetResizable(True)
+            scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+            scroll.setWidget(page)
+            self.tabs.setTabToolTip(self.tabs.addTab(scroll, title), tip)
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.bar)
 

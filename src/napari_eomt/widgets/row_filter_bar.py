@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
@@ -32,7 +33,7 @@ TYPING_MS = 150
 """Pause after a key before the table follows."""
 
 MAX_AREA = 2_000_000_000
-MIN_SPIN = 60
+MIN_SPIN = 48
 
 _Spin = TypeVar("_Spin", QSpinBox, QDoubleSpinBox)
 
@@ -182,6 +183,8 @@ def _combo(tip: str) -> QComboBox:
 def _narrow(spin: _Spin) -> _Spin:
     """Let a field be as narrow as a dock asks for; by itself it is as wide as its largest value."""
     spin.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    # Its buttons would leave no room for the value; the arrow keys and the wheel are there.
+    spin.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
     spin.setStyleSheet(f"min-width: {MIN_SPIN}px;")  # napari's own is wider
     spin.setKeyboardTracking(False)
     return spin

@@ -12,6 +12,7 @@ from qtpy.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QObject,
+    QSize,
     Qt,
     Signal,
 )
@@ -52,6 +53,7 @@ _HIDDEN_FIRST: tuple[Column, ...] = ("note", "area", "frame", "score")
 """Columns that make room in a narrow dock; their values are in the tooltip."""
 
 CATEGORY_WIDTH = 76
+MIN_HEIGHT = 120
 ICON_WIDTH = 22
 PADDING = 10
 
@@ -252,7 +254,7 @@ class _View(QTableView):
         self.setAlternatingRowColors(False)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setTabKeyNavigation(False)  # Tab leaves the table
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(MIN_HEIGHT)
         self.doubleClicked.connect(self._on_double_clicked)
         header = self.horizontalHeader()
         if header is not None:
@@ -274,6 +276,10 @@ class _View(QTableView):
         """Let the columns fit."""
         super().resizeEvent(event)
         self._fit()
+
+    def sizeHint(self) -> QSize:
+        """Ask for little: what there is goes to whoever can use it."""
+        return QSize(super().sizeHint().width(), MIN_HEIGHT)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Delete, look close up, or let napari have the key."""
