@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -408,3 +410,16 @@ def test_looking_at_an_image_writes_nothing(bench, images):
     accept_all(result)
     bench.folder.open(3)
     assert (document / "labels.tif").stat().st_ino != before.st_ino
+
+
+def test_images_that_were_left_take_no_memory(bench, images):
+    bench = bench()
+    bench.folder.open_folder(images)
+    left = []
+    for _ in range(3):
+        for index in (0, 2, 3):
+            bench.folder.open(index)
+            left += [weakref.ref(bench.folder.layer), weakref.ref(bench.segment().document)]
+    gc.collect()
+    alive = [ref() for ref in left[:-2] if ref() is not None]
+    assert alive == []

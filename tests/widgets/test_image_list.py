@@ -138,10 +138,10 @@ def test_a_dropped_folder_is_opened_and_its_images_follow(bench, images, qtbot):
     assert not bench.list.next.isEnabled()
     assert bench.list.open_next() == "That is the last image of the folder."
     qtbot.mouseClick(bench.list.back, Qt.MouseButton.LeftButton)
-    assert bench.said[-1] == "well2.png: 4 of 5"
+    assert bench.said[-1] == "Image 4 of 5"
 
 
-def test_what_is_done_shows_and_a_restart_offers_to_go_on(bench, images):
+def test_what_is_done_shows_and_a_restart_offers_to_go_on(bench, images, qtbot):
     first = bench()
     first.list.open_folder(images)
     layer = first.folder.layer
@@ -149,10 +149,10 @@ def test_what_is_done_shows_and_a_restart_offers_to_go_on(bench, images):
     result = first.results.create(
         "key", layer, roles, LayerSource(layer, roles), find_model(DEFAULT_MODEL).categories
     )
-    result.propose(
-        0, predict(np.asarray(layer.data), load_segmenter(DEFAULT_MODEL, "cpu")), "Segment"
-    )
+    found = predict(np.asarray(layer.data), load_segmenter(DEFAULT_MODEL, "cpu"))
+    result.propose(0, found, "Segment")
     n = len(result.document.segments(0))
+    qtbot.waitUntil(lambda: first.cells(2)[0] == f"{n} ({n})")
     key = (0, min(result.document.segments(0)))
     result.session.do(operations.set_status(result.document, [key], Status.ACCEPTED))
     first.list.open_next()

@@ -125,12 +125,21 @@ class ImageFolder:
         self._layer: Image | None = None
         self._ref: ImageRef | None = None
         self._kept: Result | None = None  # as its document on the disk is
+        self._followed: Result | None = None
+        self._is_stale = False
         self.folder: Path | None = None
         self.rows: list[ImageRow] = []
         self.current: int | None = None
         self.skips_reviewed = False
         self.prefetched: Callable[[Path], Ready | None] = lambda path: None
         """Gives, and forgets, the proposals that were made for an image ahead of time."""
+        results.changed.connect(self._on_results)
+
+    def close(self) -> None:
+        """Keep the work on the open image, whose layers stay, and let go of it."""
+        self.keep()
+        self._results.changed.disconnect(self._on_results)
+        self._follow(None)
 
     @property
     def layer(self) -> Image | None:
@@ -238,8 +247,9 @@ class ImageFolder:
             return False
         if path is not None:
             self._keeper.mark_saved(result, path)
-        self._is_kept(result)
-        self._put(index, replace(self.rows[index], progress=Progress.of(result.document)))
+        self._kept = result
+        work = "" if path is None else path.name
+        self._put(index, replace(self.rows[index], progress=Progress.of(result.document, work)))
         return True
 
     def leave(self) -> bool:
@@ -255,9 +265,10 @@ class ImageFolder:
         return True
 
     def show_progress(self) -> None:
-        """Bring the open image's row up to date with what has been decided."""
+        """Bring the open image's row up to date, if anything has been decided since."""
         result = self._result()
-        if self.current is not None and result is not None:
+        if self._is_stale and self.current is not None and result is not None:
+            self._is_stale = False
             row = self.rows[self.current]
             work = row.progress.work
             self._put(self.current, replace(row, progress=Progress.of(result.document, work)))
@@ -265,12 +276,22 @@ class ImageFolder:
     def _result(self) -> Result | None:
         return None if self._layer is None else self._results.latest(self._layer)
 
-    def _is_kept(self, result: Result) -> None:
-        self._kept = result
-        result.session.changed.connect(self._on_edit, unique=True)
+    def _on_results(self) -> None:
+        self._follow(self._result())
+
+    def _follow(self, result: Result | None) -> None:
+        if result is self._followed:
+            return
+        if self._followed is not None:
+            self._followed.session.changed.disconnect(self._on_edit)
+        self._followed = result
+        if result is not None:
+            result.session.changed.connect(self._on_edit)
+            self._is_stale = True
 
     def _on_edit(self, edit: Edit) -> None:
         self._kept = None
+        self._is_stale = True
 
     def _show_work(self, index: int, layer: Image, ref: ImageRef, ready: Ready | None) -> None:
         row, store = self.rows[index], self._store
@@ -283,7 +304,7 @@ class ImageFolder:
         document = None if store is None else store.load(ref)
         if document is not None:
             result = self._keeper.adopt(document, layer)
-            self._is_kept(result)
+            self._kept = result
             self._show_first_frame(result)
             return
         note = "" if store is None else store.outdated(row.name, ref)

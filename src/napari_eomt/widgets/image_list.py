@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from napari_eomt.viewer.image_folder import ImageFolder
     from napari_eomt.widgets.prefetch import Prefetch
+
+PROGRESS_MS = 500
+"""How often the open image's row follows what is decided."""
 
 _SIGNS = {
     FrameState.NEW: ("", "new"),
@@ -165,12 +168,18 @@ class ImageList(QWidget):
         folder.row_changed.connect(self._on_row)
         folder.opened.connect(self._on_opened)
         folder.refused.connect(self.failed.emit)
+        self._timer = QTimer(self)
+        self._timer.setInterval(PROGRESS_MS)
+        self._timer.timeout.connect(folder.show_progress)
+        self._timer.start()
         self._on_folder()
 
     def close_events(self) -> None:
         """Keep the work on the open image, whose layers stay, and let go of the folder."""
-        self._folder.keep()
+        self._timer.stop()
+        self._folder.close()
         self._prefetch.close_events()
+        self._folder.refused.disconnect(self.failed.emit)
         self._folder.changed.disconnect(self._on_folder)
         self._folder.row_changed.disconnect(self._on_row)
         self._folder.opened.disconnect(self._on_opened)
@@ -189,7 +198,7 @@ class ImageList(QWidget):
         before = self._folder.current
         index = self._folder.open_next(step)
         if index is not None:
-            text = f"{self._folder.rows[index].name}: {index + 1} of {len(self._folder.rows)}"
+            text = f"Image {index + 1:,} of {len(self._folder.rows):,}"
         elif self._folder.current == before:
             text = f"That is the {'last' if step > 0 else 'first'} image of the folder."
             self._folder.keep()
@@ -217,6 +226,8 @@ class ImageList(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setWordWrap(False)
         self.table.setShowGrid(False)
+        # Names in a folder begin alike.
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         vertical, horizontal = self.table.verticalHeader(), self.table.horizontalHeader()
         if vertical is not None and horizontal is not None:
             vertical.hide()

@@ -205,7 +205,7 @@ class Prefetch(QObject):
         self._path, self._plan, self._key = path, plan, uuid4().hex
         self._card = self._model()[0]
         self._job = self._jobs.client.segment(plan.ref, _File(path), [0], plan.params, self._key)
-        self._say(f"Segmenting {path.name} ahead…")
+        self._say(f"Segmenting {_short(path.name)} ahead…")
 
     def _stop(self) -> None:
         if self._job is not None:
@@ -234,7 +234,7 @@ class Prefetch(QObject):
             self._job = None
             n = len(self._ready.segmentation.segments)
             what = "1 object" if n == 1 else f"{n:,} objects"
-            self._say(f"Next: {self._path.name} is ready, {what}.")
+            self._say(f"Next: {_short(self._path.name)} is ready, {what}.")
 
     def _on_cancelled(self, event: Cancelled) -> None:
         if event.job == self._job:
@@ -248,9 +248,14 @@ class Prefetch(QObject):
             if event.message.startswith(f"{self._path}:"):
                 self._folder.mark_unreadable(self._path, event.message)
                 return
-            self._say(f"{self._path.name} could not be segmented ahead: {event.message}")
+            self._say(f"{_short(self._path.name)} could not be segmented ahead: {event.message}")
 
     def _say(self, text: str) -> None:
         if text != self.text:
             self.text = text
             self.changed.emit()
+
+
+def _short(name: str) -> str:
+    """Return a name that a narrow dock can show: the ends, which tell files apart."""
+    return name if len(name) <= 26 else f"{name[:11]}…{name[-14:]}"

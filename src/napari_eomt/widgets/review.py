@@ -312,7 +312,9 @@ class ReviewStrip(QWidget):
 
     def _progress(self, queue: ReviewQueue, tally: Tally) -> str:
         text = f"{tally.n_decided:,} of {tally.n_all:,}"
-        if tally.acceptance is not None:
+        if tally.acceptance is None:
+            text += " decided"
+        else:
             # Rounded down: only if all were right, it is 100 %.
             text += f" · {int(100 * tally.acceptance)} % accepted unchanged"
         if queue.frame is None:
