@@ -6,8 +6,8 @@ Counted are the objects that a model proposed; what a person has drawn is no pro
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from psygnal import Signal
 
@@ -15,7 +15,7 @@ from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.edits import Edit, StateChange
 from napari_eomt.annotation.operations import set_status
 from napari_eomt.annotation.review_order import Order, Rank, rank, uncertainty_of
-from napari_eomt.annotation.review_tally import Evidence, FrameReview, Hint, Tally, Verdict
+from napari_eomt.annotation.review_tally import Counts, Evidence, FrameReview, Hint, Tally, Verdict
 from napari_eomt.structures.segments import Status
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ _MANY = 500  # changes from which on everything is sorted anew
 _MARKED = (FrameState.REVIEWED, FrameState.EXPORTED)
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     verdict: Verdict
     uncertainty: float
     rank: Rank | None  # None: not in the line
@@ -156,23 +155,21 @@ class ReviewQueue:
 
     def tally(self, frame: int | None) -> Tally:
         """Count what became of the proposals of a frame, or of all; whatever `below` says."""
-        return Tally(*(self._total if frame is None else self._counts.get(frame, [0] * 4)))
+        return self._counts.tally(frame)
 
     def frames_done(self) -> tuple[int, int]:
         """Count the frames in which nothing is left to decide, and those with proposals."""
-        rows = [row for row in self._counts.values() if any(row)]
-        return sum(map(_is_done, rows)), len(rows)
+        return len(self._counts.done), len(self._counts.frames)
 
     def frames(self) -> list[FrameReview]:
         """Return the frames that have proposals, the one with the worst that is left first."""
-        left: dict[int, list[float]] = {frame: [] for frame in self._counts}
+        left: dict[int, list[float]] = {frame: [] for frame in self._counts.frames}
         for (frame, _), entry in self._entries.items():
             if entry.verdict is Verdict.LEFT:
                 left[frame].append(entry.uncertainty)
         rows = [
             FrameReview(f, self.tally(f), max(u, default=0.0), sum(u) / len(u) if u else 0.0)
             for f, u in left.items()
-            if self.tally(f).n_all
         ]
         return sorted(rows, key=lambda row: (-row.worst, -row.mean, row.frame))
 
@@ -217,13 +214,9 @@ class ReviewQueue:
 
     def unmarked(self) -> list[int]:
         """Return the frames with proposals of which all are decided, and that nobody marked."""
-        frames = self._counts if self.frame is None else [self.frame]
-        return sorted(
-            frame
-            for frame in frames
-            if _is_done(self._counts.get(frame, [0] * 4))
-            and self._document.state(frame) not in _MARKED
-        )
+        if self.frame is None:
+            return sorted(self._unmarked)
+        return [self.frame] if self.frame in self._unmarked else []
 
     def mark_reviewed(self) -> Edit:
         """Return the edit that marks the frames as reviewed in which nothing is left."""
@@ -251,7 +244,10 @@ class ReviewQueue:
             self._build()
         else:
             for key in keys:
-                self._file(key)
+                self._take_out(key)
+                self._file(key, self._document.segments(key[0]).get(key[1]))
+            for frame in edit.frames:
+                self._mark(frame)
         was = self.current
         again = [self._entries[key].rank for key in decided if key in self._entries]
         ranks = [where for where in again if where is not None]
@@ -311,8 +307,7 @@ class ReviewQueue:
     def _build(self) -> None:
         """File everything anew."""
         self._entries: dict[Key, _Entry] = {}
-        self._counts: dict[int, list[int]] = {}
-        self._total = [0] * 4
+        self._counts = Counts()
         self._line: list[Rank] = []
         self._evidence = Evidence()
         self._worst: dict[int, float] = {}
@@ -320,9 +315,12 @@ class ReviewQueue:
         if self.order is Order.FRAMES:
             self._rank_frames()
         for frame, segment in segments:
-            self._file((frame, segment.id), is_sorted=False)
+            self._file((frame, segment.id), segment, is_sorted=False)
         for key in self._gone:
-            self._file(key, is_sorted=False)
+            self._file(key, None, is_sorted=False)
+        self._unmarked: set[int] = set()
+        for frame in self._counts.done:
+            self._mark(frame)
         self._evidence.sort()
         self._line.sort()
         entry = None if self.current is None else self._entries.get(self.current)
@@ -340,16 +338,19 @@ class ReviewQueue:
         for (frame, _), value in values:
             self._worst[frame] = max(value, self._worst.get(frame, 0.0))
 
-    def _file(self, key: Key, *, is_sorted: bool = True) -> None:
-        """Put an object where it belongs now."""
-        if is_sorted:
-            self._take_out(key)
-        entry = self._entry(key)
+    def _mark(self, frame: int) -> None:
+        """Note whether a frame is done, and nobody has said so."""
+        is_marked = self._document.state(frame) in _MARKED
+        belongs = frame in self._counts.done and not is_marked
+        (self._unmarked.add if belongs else self._unmarked.discard)(frame)
+
+    def _file(self, key: Key, segment: Segment | None, *, is_sorted: bool = True) -> None:
+        """Put an object where it belongs now; None is one that is not there any more."""
+        entry = self._entry(key, segment)
         if entry is None:
             return
         self._entries[key] = entry
-        self._counts.setdefault(key[0], [0] * 4)[entry.verdict.value] += 1
-        self._total[entry.verdict.value] += 1
+        self._counts.add(key[0], entry.verdict)
         if entry.is_evidence:
             self._evidence.add(entry.verdict, entry.uncertainty, is_sorted=is_sorted)
         if entry.rank is not None and is_sorted:
@@ -361,15 +362,13 @@ class ReviewQueue:
         entry = self._entries.pop(key, None)
         if entry is None:
             return
-        self._counts[key[0]][entry.verdict.value] -= 1
-        self._total[entry.verdict.value] -= 1
+        self._counts.add(key[0], entry.verdict, -1)
         if entry.is_evidence:
             self._evidence.remove(entry.verdict, entry.uncertainty)
         if entry.rank is not None:
             del self._line[bisect_left(self._line, entry.rank)]
 
-    def _entry(self, key: Key) -> _Entry | None:
-        segment = self._document.segments(key[0]).get(key[1])
+    def _entry(self, key: Key, segment: Segment | None) -> _Entry | None:
         is_in = self._is_in(key)
         if segment is None:
             value = self._gone.get(key)
@@ -389,10 +388,6 @@ class ReviewQueue:
 
     def _is_in(self, key: Key) -> bool:
         return self.frame is None or key[0] == self.frame
-
-
-def _is_done(row: list[int]) -> bool:
-    return not row[Verdict.LEFT.value] and any(row)
 
 
 def _is_by_model(edit: Edit) -> bool:

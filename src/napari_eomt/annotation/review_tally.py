@@ -119,6 +119,34 @@ class Hint:
         return self.n_rest * self.share
 
 
+class Counts:
+    """The tally of each frame and of all, kept up object by object."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[int]] = {}
+        self._total = [0] * len(Verdict)
+        self.frames: set[int] = set()
+        """Those that have proposals."""
+        self.done: set[int] = set()
+        """Of these, those in which nothing is left."""
+
+    def add(self, frame: int, verdict: Verdict, n: int = 1) -> None:
+        """Count an object in a frame; no longer, for -1."""
+        row = self._rows.setdefault(frame, [0] * len(Verdict))
+        row[verdict.value] += n
+        self._total[verdict.value] += n
+        has_any = any(row)
+        for frames, belongs in (
+            (self.frames, has_any),
+            (self.done, has_any and not row[Verdict.LEFT.value]),
+        ):
+            (frames.add if belongs else frames.discard)(frame)
+
+    def tally(self, frame: int | None) -> Tally:
+        """Return the tally of a frame; of all, for None."""
+        return Tally(*(self._total if frame is None else self._rows.get(frame, ())))
+
+
 @dataclass
 class Evidence:
     """Uncertainties, rising, of what is left, and of what turned out to be right and wrong.
