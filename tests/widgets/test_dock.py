@@ -144,6 +144,42 @@ def test_sliders_decide_without_a_run(viewer, dock, qtbot, nuclei):
     np.testing.assert_array_equal(layer.data > 0, predict(nuclei, segmenter).id_map > 0)
 
 
+def test_a_drag_is_one_step_and_locked_objects_keep_their_pixels(
+    viewer, dock, qtbot, nuclei, monkeypatch
+):
+    monkeypatch.setattr("napari_eomt.widgets.predict.DRAG_S", 0.5)
+    viewer.add_image(nuclei)
+    run(qtbot, dock)
+    result = dock.current.result
+    before = result.document.id_map(0).copy()
+    surest = max(result.document.segments(0).values(), key=lambda segment: segment.score)
+    weakest = min(result.document.segments(0).values(), key=lambda segment: segment.score)
+    result.session.select([(0, weakest.id)])
+    dock.runner.run("lock")
+    n = result.session.n_steps
+
+    def drag(*values):
+        run(qtbot, dock, lambda: [dock.page.form.score.setValue(value) for value in values])
+        qtbot.waitUntil(lambda: not dock.page._runs, timeout=WAIT_MS)
+
+    drag(0.55, 0.6, 0.9)
+    drag(0.95, 0.99)
+    assert result.session.n_steps == n + 1
+    qtbot.wait(700)
+    drag(0.6, 0.5)
+    assert result.session.n_steps == n + 2
+    qtbot.wait(700)
+    drag(0.99)
+    id_map = result.document.id_map(0)
+    np.testing.assert_array_equal(id_map == weakest.id, before == weakest.id)
+    assert surest.score < 0.99
+    assert set(np.unique(id_map)) == {0, weakest.id}
+    for _ in range(3):
+        result.session.undo()
+    np.testing.assert_array_equal(id_map, before)
+    assert result.session.undo_name == "Lock 1 object"
+
+
 def test_stack_frame_by_frame_with_ids_of_its_own(viewer, dock, qtbot, nuclei):
     stack = np.stack([nuclei, np.zeros_like(nuclei), nuclei[::-1]])
     viewer.add_image(stack, name="stack")

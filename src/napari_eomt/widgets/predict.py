@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 OUTLINE_PX = 2
 
+DRAG_S = 1.0
+"""Changes of sliders that follow each other sooner than this are one drag."""
+
 TABLE_MS = 150
 """How often, at most, the table of objects is made anew while results come in."""
 
@@ -96,6 +100,7 @@ class SegmentPage(QWidget):
         self._layer: Image | None = None
         self._runs: dict[int, Run] = {}
         self._last_params: PredictParams | None = None
+        self._drag, self._dragged_at = 0, -DRAG_S
         self._card: ModelCard | None = None
         self._recommended: dict[str, float] | None = None
         self._recommended_for: Task | None = None
@@ -181,6 +186,11 @@ class SegmentPage(QWidget):
     def is_running(self) -> bool:
         """Whether a run of the model is under way or waits."""
         return any(not run.is_decision for run in self._runs.values())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the page waits for anything of the worker: a run, or a slider's decision."""
+        return bool(self._runs)
 
     def params(self) -> PredictParams:
         """Return what the page shows.
@@ -322,7 +332,10 @@ class SegmentPage(QWidget):
         self._last_params = self.params()
         job = self._jobs.client.decide(result.key, frames, self._last_params)
         card, ref = self._model()
-        self._runs[job] = Run(len(frames), is_decision=True, card=card, ref=ref)
+        now = monotonic()
+        self._drag += now - self._dragged_at > DRAG_S
+        self._dragged_at = now
+        self._runs[job] = Run(len(frames), is_decision=True, card=card, ref=ref, drag=self._drag)
 
     def _on_params(self) -> None:
         if self.form.task != self._recommended_for:
@@ -384,7 +397,8 @@ class SegmentPage(QWidget):
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
         name = "Change thresholds" if run.is_decision else f"Segment {frames_text(run.n_frames)}"
-        step = "decide" if run.is_decision else ("run", event.job)
+        # A drag of a slider is one step to undo, and the next drag another.
+        step = ("decide", run.drag) if run.is_decision else ("run", event.job)
         result.propose(event.frame, event.segmentation, name, merge_with=step)
         if not run.is_decision:
             self.view_timed.emit(run.ref, event.seconds / max(1, event.n_tiles))

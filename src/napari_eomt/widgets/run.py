@@ -26,6 +26,8 @@ class Run:
     create: Callable[[], Result] | None = None
     """Makes the result, and its layer, when the first frame comes in."""
     key: str = ""
+    drag: int = 0
+    """Which drag of the sliders, of a decision."""
     n_objects: int = 0
     n_full: int = 0
     n_tiles: int = 0
