@@ -440,7 +440,7 @@ def test_the_worker_answers(make_napari_viewer, qtbot):
     dock.jobs.finished.connect(lambda event: done.append(event.n_frames))
     dock.page.segment.click()
     qtbot.waitUntil(lambda: 1 in done, timeout=90_000)
-    dock.tabs.setCurrentWidget(dock.annotate)
+    dock.tabs.setCurrentIndex(1)
     result = dock.current.result
     segment = max(result.document.segments(0).values(), key=lambda s: s.area)
     y, x = Place(viewer, result).middle_of((0, segment.id))
