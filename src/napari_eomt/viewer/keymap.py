@@ -89,6 +89,11 @@ def _actions() -> tuple[Action, ...]:
             image, any_,
         ),
         Action(
+            "next_image", ("O",), "Next image",
+            "Keep the work on this image, and open the next one of the folder.",
+            image, any_,
+        ),
+        Action(
             "undo", ("U", "Ctrl+Z"), "Undo",
             "Take the last step back, whatever it was: a stroke, a decision or a run.",
             result, any_, actions.undo,

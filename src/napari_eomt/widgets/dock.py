@@ -17,9 +17,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.annotation.image_store import FolderStore
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.viewer.image_folder import ImageFolder
 from napari_eomt.viewer.results import Results
 from napari_eomt.viewer.saved_work import SavedWork
 from napari_eomt.widgets.action_bar import ActionBar
@@ -29,6 +31,8 @@ from napari_eomt.widgets.candidate_finder import CandidateFinder
 from napari_eomt.widgets.candidates import CandidateBar
 from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.current import Current
+from napari_eomt.widgets.fold import Fold
+from napari_eomt.widgets.image_list import ImageList
 from napari_eomt.widgets.image_picker import ImagePicker
 from napari_eomt.widgets.jobs import JobBar, Jobs
 from napari_eomt.widgets.model_advice import ModelAdvice
@@ -37,6 +41,8 @@ from napari_eomt.widgets.model_library import ModelLibrary
 from napari_eomt.widgets.model_options import ModelOptions, RunChoice
 from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.predict import SegmentPage
+from napari_eomt.widgets.prefetch import Prefetch
+from napari_eomt.widgets.review import ReviewStrip
 from napari_eomt.widgets.saving import SavingStrip, lost_text
 from napari_eomt.widgets.worker_candidates import WorkerCandidates
 from napari_eomt.worker.client import WorkerClient
@@ -50,7 +56,6 @@ if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
     from napari_eomt.settings import Settings
     from napari_eomt.widgets.download_job import JobFailure
-    from napari_eomt.widgets.fold import Fold
     from napari_eomt.worker.messages import ModelRef
 
 MIN_WIDTH = 300
@@ -114,10 +119,22 @@ class EomtDock(QWidget):
         self.candidates = CandidateBar(self.runner, self.current, self.finder, advice)
         self.candidates.segment_requested.connect(self.page.run_frame)
         self.annotate.add_part(self.candidates)
+        self.review = ReviewStrip(self.runner, self.current)
+        self.annotate.add_part(self.review)
+        # After the page: what it is told of a run must be in the document by then.
+        self.review.watch(self.jobs, self.results)
         self.work = SavedWork(napari_viewer, self.results)
+        self.folder = ImageFolder(napari_viewer, self.results, FolderStore, self.work)
+        self.folder.doubted.connect(self.review.know_doubts)
+        self.prefetch = Prefetch(
+            self.jobs, self.folder, self._model, self.page.params, lambda: self.page.is_waiting
+        )
+        self.images = ImageList(self.folder, self.prefetch)
+        self.runner.handle("next_image", self.images.open_next)
         self.saving = SavingStrip(napari_viewer, self.current, self.work)
         self.annotate.add_part(self.saving)
         self.keys: CheatSheet | None = None
+        self.images_fold = Fold("Folder of images")
         self.tabs = QTabWidget()
         self.options = ModelOptions(self.page.form.advanced_grid, _choices(self._settings), self)
         self._lay_out()
@@ -144,6 +161,8 @@ class EomtDock(QWidget):
         self.annotate.said.connect(self.runner.say)
         self.annotate.segment_requested.connect(self.page.run_frame)
         self.current.refused.connect(self.bar.show_error)
+        self.images.said.connect(self.runner.say)
+        self.images.failed.connect(self.bar.show_error)
         self.saving.said.connect(self.runner.say)
         self.saving.failed.connect(self.bar.show_error)
         self._work_problem.connect(self._on_work_problem)
@@ -218,6 +237,8 @@ class EomtDock(QWidget):
         if self._save_timer.isActive():
             self._save_timer.stop()
             self._save()
+        self.images.close_events()
+        self.review.close_result()
         self._say_unsaved()
         self.saving.close_events()
         self.jobs.stop_polling()
@@ -264,6 +285,10 @@ class EomtDock(QWidget):
         header.addWidget(self.image, 0, 1)
         header.addWidget(QLabel("Model"), 1, 0)
         header.addWidget(self.model, 1, 1)
+        images = QVBoxLayout()
+        images.addWidget(self.images)
+        self.images_fold.set_content_layout(images)
+        header.addWidget(self.images_fold, 2, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.addLayout(header)
         self.tabs.setDocumentMode(True)
@@ -295,7 +320,11 @@ class EomtDock(QWidget):
         return "" if widget is None else str(widget.objectName())
 
     def _folds(self) -> dict[str, Fold]:
-        return {"input": self.page.form.input, "advanced": self.page.form.advanced}
+        return {
+            "input": self.page.form.input,
+            "advanced": self.page.form.advanced,
+            "images": self.images_fold,
+        }
 
     def _model(self) -> tuple[ModelCard, ModelRef]:
         return self.model.card, self.options.ref(self.model.model)
