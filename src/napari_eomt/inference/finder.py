@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from napari_eomt.inference.query_masks import Measure, logit, sample_grid
+from napari_eomt.inference.query_masks import CutSides, Measure, logit, sample_grid
 from napari_eomt.inference.stitch import SAME_IOU, SAME_PART
 from napari_eomt.structures.candidates import Candidate, QueryId
 
@@ -28,6 +28,9 @@ FLOOR = 0.05
 
 _COMPARED_PIXELS = 48**2
 """Samples on which two masks are compared."""
+
+_GLANCED_PIXELS = 16**2
+"""Samples that tell which of many masks to compare."""
 
 _MOST_REMEMBERED = 16_384
 
@@ -48,8 +51,8 @@ class Found:
     label : int
         The most probable category: its index in the logits.
     score : float
-    is_cut : bool
-        Whether an edge of its tile cuts the mask.
+    cut : (bool, bool, bool, bool)
+        At which edges of its tile the mask is cut.
     is_home : bool
         Whether the middle of its box is that tile's to decide about.
     measure : Measure
@@ -58,9 +61,14 @@ class Found:
     query: QueryId
     label: int
     score: float
-    is_cut: bool
+    cut: CutSides
     is_home: bool
     measure: Measure
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether an edge of its tile cuts the mask."""
+        return any(self.cut)
 
     @property
     def box(self) -> Box:
@@ -119,9 +127,9 @@ class Finder:
         label = int(probabilities.argmax())
         measure = self.masks.measure(query, self.threshold)
         score = float(self.score(probabilities[label], measure.mean))
-        is_cut = self.masks.is_cut(query, measure.box, self.threshold)
+        cut = self.masks.cut_sides(query, measure.box, self.threshold)
         is_home = self.masks.home(measure.box) == view
-        return Found(query, label, score, is_cut, is_home, measure)
+        return Found(query, label, score, cut, is_home, measure)
 
     def best(
         self,
@@ -192,7 +200,7 @@ class Finder:
         for part in parts:  # grows meanwhile
             if not part.is_cut:
                 continue
-            for view in self.masks.views_in(part.box):
+            for view in self.masks.views_beyond(part.query[0], part.box, part.cut):
                 if view not in views:
                     next_part = self._continued(part, view)
                     if next_part is not None:
@@ -268,7 +276,7 @@ class Finder:
         queries = np.flatnonzero(is_like & (probabilities.max(1) >= FLOOR))
         if _is_empty(box) or not len(queries):
             return None
-        ys, xs, _ = sample_grid(box, _COMPARED_PIXELS)
+        ys, xs, _ = sample_grid(box, _GLANCED_PIXELS)
         here = self.is_inside([part.query], ys, xs)
         there = self.masks.samples(view, queries, ys, xs) > self.threshold
         shared = (there & here).sum((1, 2))

@@ -34,7 +34,7 @@ MOST_OVERLAP = 0.3
 COVERED = 0.6
 """Together the parts cover this much of the object."""
 
-_SAMPLES = 64**2
+_SAMPLES = 48**2
 _MOST_TRIED = 24
 
 
@@ -98,10 +98,19 @@ def _parts(
     rough = []
     for view in finder.masks.views_in(box):
         queries = np.flatnonzero(finder.masks.probabilities(view).max(1) >= FLOOR)
-        for q in queries.tolist():
-            covered = finder.is_inside([(view, q)], ys, xs) & here
-            if NEW * n_here <= covered.sum() <= WHOLE * n_here:
-                rough.append(((view, q), covered))
+        y0, x0, y1, x1 = finder.masks.box(view)
+        rows = slice(*np.searchsorted(ys, (y0, y1)))
+        columns = slice(*np.searchsorted(xs, (x0, x1)))
+        part = here[rows, columns]
+        if not len(queries) or not part.any():
+            continue
+        logits = finder.masks.samples(view, queries, ys[rows], xs[columns])
+        shared = (logits > finder.threshold) & part
+        n_shared = shared.sum((1, 2))
+        for k in np.flatnonzero((n_shared >= NEW * n_here) & (n_shared <= WHOLE * n_here)):
+            covered = np.zeros_like(here)
+            covered[rows, columns] = shared[k]
+            rough.append(((view, int(queries[k])), covered))
     parts = []
     for query, covered in rough:
         found = finder.look(query)
