@@ -14,7 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from napari_eomt.models.hub_cache import (
@@ -27,7 +31,6 @@ from napari_eomt.models.hub_cache import (
 )
 from napari_eomt.models.hub_errors import (
     DownloadError,
-    HTTPError,
     clear_disk_errors,
     explain,
     offline,

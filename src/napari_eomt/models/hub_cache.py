@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from huggingface_hub import constants
-from huggingface_hub.errors import HFValidationError
 
 from napari_eomt.models.hub_errors import DownloadError, clear_disk_errors, explain
 from napari_eomt.models.hub_watch import size_text
@@ -71,6 +70,8 @@ def repo_dir(repo_id: str) -> Path:
     """
     # huggingface_hub's own function for it costs the window 0.15 s: it imports the network.
     if not _REPO_ID.fullmatch(repo_id) or "--" in repo_id or ".." in repo_id:
+        from huggingface_hub.errors import HFValidationError
+
         error = HFValidationError(f"{repo_id!r} is no repository's name")
         raise explain(error, repo_id, "") from error
     return cache_dir() / "--".join(("models", *repo_id.split("/")))

@@ -7,24 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from huggingface_hub import constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
-# The class of whichever httpx this huggingface_hub is built on: 1.x on httpx, 2.x on httpx2.
-from huggingface_hub.errors import HTTPError as HTTPError  # type: ignore[attr-defined]
 
 from napari_eomt.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from huggingface_hub.errors import HfHubHTTPError
 
 Kind: TypeAlias = Literal[
     "gated",  # its makers give access on request
@@ -55,13 +45,26 @@ def page_of(repo_id: str) -> str:
 
 def is_passing(error: Exception) -> bool:
     """Say whether a fault may be gone on the next try: no answer, too busy, a server's own."""
+    # Here, and wherever they are asked for: they import the network, which a window need not.
+    from huggingface_hub.errors import HfHubHTTPError
+
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in (408, 429) or error.response.status_code >= 500
+    return is_http(error)
+
+
+def is_http(error: BaseException) -> bool:
+    """Say whether a fault comes from the network, or is an answer of the hub."""
+    # The class of whichever httpx this huggingface_hub is built on: 1.x on httpx, 2.x on httpx2.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
     return isinstance(error, HTTPError)
 
 
 def explain(error: Exception, repo_id: str, revision: str, file: str = "") -> DownloadError:
     """Turn what huggingface_hub raised into the error that the user reads."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
     what = f"{repo_id}: {file}" if file else repo_id
     if isinstance(error, HFValidationError):
         return DownloadError(
@@ -109,6 +112,13 @@ def offline(what: str) -> DownloadError:
 def _explain_answer(
     error: HfHubHTTPError, what: str, repo_id: str, revision: str, file: str
 ) -> DownloadError:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     status = error.response.status_code
     had_token = "authorization" in error.response.request.headers
     if isinstance(error, GatedRepoError):

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 from huggingface_hub import constants, get_session, hf_raise_for_status
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-from napari_eomt.models.hub_errors import DownloadError, HTTPError, explain, is_passing
+from napari_eomt.models.hub_errors import DownloadError, explain, is_passing
 from napari_eomt.models.hub_watch import ATTEMPTS, POLL, Watch, pause_after, watched
 
 if TYPE_CHECKING:

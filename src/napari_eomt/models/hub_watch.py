@@ -10,9 +10,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
-from huggingface_hub.errors import HfHubHTTPError
-
-from napari_eomt.models.hub_errors import DownloadError, HTTPError, is_passing
+from napari_eomt.models.hub_errors import DownloadError, is_http, is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -175,9 +173,9 @@ def ask(question: Callable[[], T], watch: Watch, attempts: int = ATTEMPTS) -> T:
     while True:
         try:
             return next(watched(once, watch))
-        except HTTPError as error:
+        except Exception as error:
             failures += 1
-            if failures >= attempts or not is_passing(error):
+            if not is_http(error) or failures >= attempts or not is_passing(error):
                 raise
             watch.show("", "waiting")
             watch.wait(pause_after(error, failures))
@@ -185,6 +183,8 @@ def ask(question: Callable[[], T], watch: Watch, attempts: int = ATTEMPTS) -> T:
 
 def pause_after(error: Exception, failures: int) -> float:
     """Return how many seconds to wait: as the server asks, else twice as long each time."""
+    from huggingface_hub.errors import HfHubHTTPError
+
     if isinstance(error, HfHubHTTPError):
         asked = error.response.headers.get("Retry-After", "")
         if asked.isdigit():

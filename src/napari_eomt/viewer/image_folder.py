@@ -14,9 +14,6 @@ from napari_eomt.annotation.image_store import Progress
 from napari_eomt.annotation.review_order import carried_over
 from napari_eomt.annotation.sessions import look, restore, session_folder
 from napari_eomt.errors import EomtError
-from napari_eomt.inference.inputs import find_images
-from napari_eomt.inference.sources import open_source
-from napari_eomt.viewer.image_layer import image_layer
 from napari_eomt.viewer.image_source import LayerSource, guess_roles, layer_array
 
 if TYPE_CHECKING:
@@ -148,6 +145,9 @@ class ImageFolder:
 
     def open_folder(self, folder: Path) -> bool:
         """List the images of a folder; return whether there are any, `refused` says why not."""
+        # Readers of files take a third of a second to import: not before a folder is opened.
+        from napari_eomt.inference.inputs import find_images
+
         paths, errors = find_images([str(folder)])
         if errors or not paths:
             self.refused.emit(str(errors[0]) if errors else f"{folder}: holds no images.")
@@ -203,6 +203,9 @@ class ImageFolder:
             return True
         row = self.rows[index]
         try:
+            from napari_eomt.inference.sources import open_source
+            from napari_eomt.viewer.image_layer import image_layer
+
             layer = image_layer(open_source(row.path))
         except EomtError as error:
             self._put(index, replace(row, problem=str(error)))

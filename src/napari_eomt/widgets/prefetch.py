@@ -11,7 +11,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.errors import EomtError
-from napari_eomt.inference.sources import open_source
 from napari_eomt.viewer.image_folder import Ready
 
 if TYPE_CHECKING:
@@ -60,11 +59,15 @@ class _File:
     @property
     def n_frames(self) -> int:
         """How many frames there are."""
+        from napari_eomt.inference.sources import open_source
+
         with open_source(self._path) as source:
             return source.n_frames
 
     def frame(self, index: int) -> Frame:
         """Return a frame, in memory."""
+        from napari_eomt.inference.sources import open_source
+
         with open_source(self._path) as source:
             return source.frame(index)
 
