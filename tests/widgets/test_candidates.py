@@ -458,7 +458,9 @@ def test_the_worker_answers(make_napari_viewer, qtbot):
     hand.press(Qt.Key.Key_U)
     np.testing.assert_array_equal(result.document.id_map(0) == segment.id, before)
     # A process that has died keeps nothing.
-    os.kill(dock.jobs.client.pid, 9)
+    pid = dock.jobs.client.pid
+    os.kill(pid, 9)
+    qtbot.waitUntil(lambda: dock.jobs.client.pid not in (pid, None), timeout=90_000)
     qtbot.waitUntil(lambda: dock.jobs.client.state is WorkerState.WARM, timeout=90_000)
     hand.move(y + 2, x + 2)
     qtbot.waitUntil(dock.candidates.again.isVisible, timeout=10_000)

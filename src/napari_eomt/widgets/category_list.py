@@ -6,20 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QKeyEvent
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPoint, Qt, Signal
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QColorDialog,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QMenu,
     QPushButton,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -29,6 +26,7 @@ from napari_eomt.annotation.category_files import load_categories, new_categorie
 from napari_eomt.errors import EomtError
 from napari_eomt.structures.categories import Category
 from napari_eomt.widgets.category_model import NAMES, CategoryModel
+from napari_eomt.widgets.category_view import CategoryView
 from napari_eomt.widgets.status_icons import swatch
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ class CategoryList(QWidget):
         self.load = _button(
             "Import…", "Add the categories of a file: COCO's JSON, a JSON list, a name a line."
         )
-        self.view = _View()
+        self.view = CategoryView()
         self.view.setModel(self.model)
         self.view.fit(has_frames=False)
         self.question = QLabel()
@@ -384,65 +382,6 @@ class CategoryList(QWidget):
                 for i, s in segments.items()
                 if s.category_id == category_id
             )
-
-
-class _View(QTableView):
-    """A table of whole rows, one of which is highlighted."""
-
-    used = Signal()
-    remove_requested = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setShowGrid(False)
-        self.setWordWrap(False)
-        self.setTabKeyNavigation(False)
-        rows = self.verticalHeader()
-        if rows is not None:
-            rows.setVisible(False)
-            rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-            rows.setDefaultSectionSize(self.fontMetrics().height() + 8)
-            self.setMinimumHeight(self.height_of(3))
-
-    def height_of(self, n: int) -> int:
-        """Return the height of so many rows, with the heading, in pixels."""
-        header, rows = self.horizontalHeader(), self.verticalHeader()
-        if header is None or rows is None:
-            return 0
-        return header.sizeHint().height() + n * rows.defaultSectionSize() + 2 * self.frameWidth()
-
-    def fit(self, *, has_frames: bool) -> None:
-        """Give the name what the others leave; of several frames there are two counts."""
-        header = self.horizontalHeader()
-        if header is None:
-            return
-        metrics = self.fontMetrics()
-        count = "8,888 / 88,888" if has_frames else "88,888"
-        for k, text in enumerate((None, "thing ", count, "Alt+9 ")):
-            mode = QHeaderView.ResizeMode
-            header.setSectionResizeMode(k, mode.Stretch if text is None else mode.Fixed)
-            if text is not None:
-                header.resizeSection(k, metrics.horizontalAdvance(text) + 12)
-
-    def sizeHint(self) -> QSize:
-        """Ask for little: what there is goes to whoever can use it."""
-        return QSize(super().sizeHint().width(), self.height_of(3))
-
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Enter and Space use the highlighted category, Delete removes it."""
-        if event is None:
-            return
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
-            self.used.emit()
-        elif event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self.remove_requested.emit()
-        else:
-            super().keyPressEvent(event)
 
 
 def _button(text: str, tip: str) -> QPushButton:
