@@ -9,10 +9,12 @@ from qtpy.QtCore import QItemSelectionModel, QPoint, Qt
 from qtpy.QtTest import QAbstractItemModelTester
 from qtpy.QtWidgets import QComboBox, QLineEdit
 from tests.annotation.random_edits import SHAPE, random_edit
+from tests.annotation.test_review import doubt
 from tests.result_bench import ResultBench, settle
 
 from napari_eomt.annotation import operations
 from napari_eomt.structures.segments import Segment, Status
+from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.widgets.annotate import AnnotatePage
 from napari_eomt.widgets.segment_model import NAMES
 from napari_eomt.widgets.segment_rows import RowFilter, SegmentRows
@@ -43,7 +45,8 @@ def random_stack(qtbot):
 
 def made(qtbot, n_frames, **options):
     bench = ResultBench(ViewerModel(), n_frames, **options)
-    bench.page = AnnotatePage(bench.viewer, bench.current)
+    bench.doubts = Doubts()
+    bench.page = AnnotatePage(bench.viewer, bench.current, bench.doubts)
     bench.table = bench.page.table
     bench.model, bench.view = bench.table.model, bench.table.view
     bench.tester = QAbstractItemModelTester(
@@ -72,7 +75,18 @@ def selected(bench):
     return {bench.model.key(row) for row in rows}
 
 
-def definition(document, row_filter, column, is_up):
+def unsure(frame, s, doubts):
+    """Return what the column of doubts shows, by plain Python."""
+    if s.status is Status.DRAWN:
+        return None
+    if (frame, s.id) in doubts:
+        return doubts[frame, s.id].score
+    if s.score is None:
+        return 1.0 if s.status is Status.PROPOSED else None
+    return 1 - s.score
+
+
+def definition(document, row_filter, column, is_up, doubts=()):
     """Return the keys that a table shows, by plain Python."""
     rows = []
     for frame, s in document.iter_segments():
@@ -97,6 +111,7 @@ def definition(document, row_filter, column, is_up):
             "id": s.id,
             "category": category,
             "score": s.score,
+            "uncertainty": unsure(frame, s, doubts),
             "status": order.index(s.status),
             "area": s.area,
             "frame": frame,
@@ -125,7 +140,13 @@ def test_after_any_edits_the_table_equals_its_definition(random_stack, seed):
     stack = random_stack
     rng = np.random.default_rng(seed)
     session, document, model = stack.session, stack.document, stack.model
+    known = {(f, i): doubt(rng.random()) for f in range(3) for i in range(1, 400, 3)}
+    doubts = {}
     for step in range(150):
+        if step == 50:
+            doubts = known
+            stack.doubts.know(stack.result.key, 0, known)
+            stack.page._take_doubts()
         if step % 10 == 0:
             column = NAMES[rng.integers(len(NAMES))]
             is_up = bool(rng.integers(2))
@@ -142,7 +163,7 @@ def test_after_any_edits_the_table_equals_its_definition(random_stack, seed):
             if edit is not None:
                 session.do(edit)
         shown = [model.key(place) for place in range(model.rowCount())]
-        assert shown == definition(document, row_filter, column, is_up)
+        assert shown == definition(document, row_filter, column, is_up, doubts)
         assert all(model.place(key) == k for k, key in enumerate(shown))
 
 
@@ -173,6 +194,34 @@ def test_what_is_shown(any_bench):
     assert set(texts(bench, "status")) == {"proposed"}
     assert bench.view.isColumnHidden(NAMES.index("frame")) == (n == 1)
     assert f"{4 * n} objects" in bench.table.count.text()
+
+
+def test_what_the_model_is_unsure_of_is_a_column(any_bench, qtbot):
+    bench = any_bench
+    session, document, model = bench.session, bench.document, bench.model
+    model.sort(NAMES.index("id"))
+    before = texts(bench, "uncertainty")[:4]
+    assert before == ["0.10", "0.70", "0.40", "1.00"], "by the score, and nobody vouches for 4"
+    told = {(0, 1): doubt(0.97), (0, 4): doubt(0.25)}
+    bench.doubts.know("another result", 0, {(0, 2): doubt(0.0)})
+    bench.doubts.know(bench.result.key, 0, told)
+    qtbot.waitUntil(lambda: texts(bench, "uncertainty")[0] == "0.97")
+    assert texts(bench, "uncertainty")[:4] == ["0.97", "0.70", "0.40", "0.25"]
+    assert "doubt 0.97" in model.index(0, 0).data(Qt.ItemDataRole.ToolTipRole)
+    header = model.headerData(
+        NAMES.index("uncertainty"), Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole
+    )
+    assert "(uncertainty)" in header
+    model.show_only(RowFilter(frame=0))
+    model.sort(NAMES.index("uncertainty"), DOWN)
+    assert ids(bench) == [1, 2, 3, 4]
+    # A person's own has none, and what has been decided keeps its own.
+    session.do(operations.set_status(document, [(0, 2)], Status.ACCEPTED))
+    session.do(operations.add(document, 0, np.ones((2, 2), bool), (57, 2), Segment(0, 7)))
+    drawn = operations.set_status(document, [(0, max(document.segments(0)))], Status.DRAWN)
+    session.do(drawn)
+    assert texts(bench, "uncertainty") == ["0.97", "0.70", "0.40", "0.25", ""]
+    assert bench.page.segments.n_uncertain(0.5) == (1 if document.n_frames == 1 else 1 + 2 * 2)
 
 
 def test_a_status_has_a_sign_and_a_word(bench):

@@ -48,6 +48,19 @@ def uncertainty_of(segment: Segment, doubt: Uncertainty | None) -> float:
     return min(1.0, max(0.0, 1 - segment.score))
 
 
+def uncertainty_shown(segment: Segment, doubt: Uncertainty | None) -> float | None:
+    """Return how unsure the model was of an object, where one had a say; None of others.
+
+    Of what is still to be decided it is the number that the review goes by; what a person has
+    drawn, or what came decided from elsewhere, has none.
+    """
+    if segment.status is Status.DRAWN:
+        return None
+    if doubt is None and segment.score is None and segment.status is not Status.PROPOSED:
+        return None
+    return uncertainty_of(segment, doubt)
+
+
 def main_reason(doubt: Uncertainty) -> str:
     """Say what the model is most unsure of, in words for people."""
     reasons = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSplitter, QVBoxLayout, QWidget
 
+from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.viewer.selection import ClickSelection, show_segment
 from napari_eomt.widgets.category_list import CategoryList
 from napari_eomt.widgets.model_actions import primary_style
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from napari_eomt.annotation.edits import Edit
     from napari_eomt.widgets.current import Current
 
+DOUBTS_MS = 150
+"""How often, at most, the table follows what a model says while results come in."""
+
 
 class AnnotatePage(QWidget):
     """Shows the current result's categories and objects; without one, what to do next.
@@ -28,18 +32,27 @@ class AnnotatePage(QWidget):
     ----------
     viewer : ViewerModel
     current : Current
+    doubts : Doubts, optional
+        What the models have said of their proposals.
     """
 
     segment_requested = Signal()
     sample_requested = Signal()
     said = Signal(str)
     """What happened, in one line."""
+    counted = Signal()
+    """There may be more objects, or fewer, or of others it is known how unsure they are."""
 
     def __init__(
-        self, viewer: ViewerModel, current: Current, parent: QWidget | None = None
+        self,
+        viewer: ViewerModel,
+        current: Current,
+        doubts: Doubts | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._current = viewer, current
+        self._doubts = Doubts() if doubts is None else doubts
         self._segments: SegmentRows | None = None
         self._clicks = ClickSelection(viewer, lambda: current.result)
         self.categories = CategoryList(current)
@@ -74,11 +87,23 @@ class AnnotatePage(QWidget):
         current.result_changed.connect(self._on_result)
         current.document_changed.connect(self._on_document)
         current.frame_changed.connect(self.categories.show_counts)
+        # Of a run of many frames it is said of each.
+        self._doubt_timer = QTimer(self)
+        self._doubt_timer.setSingleShot(True)
+        self._doubt_timer.setInterval(DOUBTS_MS)
+        self._doubt_timer.timeout.connect(self._take_doubts)
+        self._doubts.changed.connect(self._on_doubts)
         self._on_result()
+
+    @property
+    def segments(self) -> SegmentRows | None:
+        """The objects that are listed; None without a result."""
+        return self._segments
 
     def close_events(self) -> None:
         """Let go of the viewer."""
         self._clicks.close()
+        self._doubts.changed.disconnect(self._on_doubts)
         self.categories.close_result()
 
     def show_colors(self, accent: str, text: str) -> None:
@@ -121,11 +146,14 @@ class AnnotatePage(QWidget):
 
     def _on_result(self) -> None:
         document = self._current.document
-        self._segments = None if document is None else SegmentRows(document)
+        result = self._current.result
+        known = {} if result is None else self._doubts.of(result.key)
+        self._segments = None if document is None else SegmentRows(document, known)
         self.categories.show_rows(self._segments)
         self.table.show_rows(self._segments)
         self.show_start()
         self._arrange()
+        self.counted.emit()
 
     def _arrange(self) -> None:
         """Give the categories the room that they need, until a person has moved the handle."""
@@ -146,6 +174,18 @@ class AnnotatePage(QWidget):
         else:
             self.categories.show_counts()
         self.table.update_rows(edit, changed, self._segments.n_objects)
+        self.counted.emit()
+
+    def _on_doubts(self, key: str) -> None:
+        result = self._current.result
+        if result is not None and result.key == key:
+            self._doubt_timer.start()
+
+    def _take_doubts(self) -> None:
+        result = self._current.result
+        if result is not None and self._segments is not None:
+            self.table.update_doubts(self._segments.set_doubts(self._doubts.of(result.key)))
+            self.counted.emit()
 
     def _on_shown(self, frame: int, segment_id: int, close: bool) -> None:
         result = self._current.result

@@ -21,6 +21,7 @@ from napari_eomt.annotation.image_store import FolderStore
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.viewer.image_folder import ImageFolder
 from napari_eomt.viewer.results import Results
 from napari_eomt.viewer.saved_work import SavedWork
@@ -43,6 +44,7 @@ from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.predict import SegmentPage
 from napari_eomt.widgets.prefetch import Prefetch
 from napari_eomt.widgets.review import ReviewStrip
+from napari_eomt.widgets.review_choice import BELOW
 from napari_eomt.widgets.saving import SavingStrip, lost_text
 from napari_eomt.widgets.worker_candidates import WorkerCandidates
 from napari_eomt.worker.client import WorkerClient
@@ -107,7 +109,10 @@ class EomtDock(QWidget):
             self._model,
             _params(self._settings.predict),
         )
-        self.annotate = AnnotatePage(napari_viewer, self.current)
+        self.doubts = Doubts()
+        self.annotate = AnnotatePage(napari_viewer, self.current, self.doubts)
+        self.page.summary.follow(self.annotate)
+        self.page.summary.review_requested.connect(self.review_uncertain)
         self.runner = ActionRunner(napari_viewer, self.current, self.bar, self)
         self.runner.handle("segment", self.page.run_frame)
         self.runner.handle("keys", self._show_keys)
@@ -119,13 +124,13 @@ class EomtDock(QWidget):
         self.candidates = CandidateBar(self.runner, self.current, self.finder, advice)
         self.candidates.segment_requested.connect(self.page.run_frame)
         self.annotate.add_part(self.candidates)
-        self.review = ReviewStrip(self.runner, self.current)
+        self.review = ReviewStrip(self.runner, self.current, self.doubts)
         self.annotate.add_part(self.review)
         # After the page: what it is told of a run must be in the document by then.
         self.review.watch(self.jobs, self.results)
         self.work = SavedWork(napari_viewer, self.results)
         self.folder = ImageFolder(napari_viewer, self.results, FolderStore, self.work)
-        self.folder.doubted.connect(self.review.know_doubts)
+        self.folder.doubted.connect(self.doubts.know)
         self.prefetch = Prefetch(
             self.jobs, self.folder, self._model, self.page.params, lambda: self.page.is_waiting
         )
@@ -168,6 +173,7 @@ class EomtDock(QWidget):
         self._work_problem.connect(self._on_work_problem)
         # Told in the thread that writes; a Qt signal brings it to the window's.
         self.work.problem_changed.connect(self._work_problem.emit)
+        self.results.changed.connect(self._forget_doubts)
         self.tabs.currentChanged.connect(self._on_tab)
         napari_viewer.layers.selection.events.active.connect(self._on_active)
         for fold in self._folds().values():
@@ -198,6 +204,21 @@ class EomtDock(QWidget):
             self._on_theme()
         self.models.open_at(self.model.model)
 
+    def review_uncertain(self) -> None:
+        """Show on the Correct page what the model is unsure of, the worst first."""
+        document = self.current.document
+        if document is None:
+            return
+        self.show_page("correct")
+        self.review.choice.choose(below=BELOW, all_frames=document.n_frames > 1)
+        self.runner.run("next")
+
+    def show_page(self, name: str) -> None:
+        """Bring a page to the front: "segment" or "correct"."""
+        for k in range(self.tabs.count()):
+            if self._tab(k) == name:
+                self.tabs.setCurrentIndex(k)
+
     def _decided(self) -> PredictParams:
         """Return the parameters that the sliders show, or the defaults while they make no sense."""
         try:
@@ -211,6 +232,9 @@ class EomtDock(QWidget):
             "Restore",
             lambda: self.saving.restore_work(row),
         )
+
+    def _forget_doubts(self) -> None:
+        self.doubts.keep({result.key for result in self.results})
 
     def _on_work_problem(self, problem: str) -> None:
         if problem:
@@ -254,6 +278,7 @@ class EomtDock(QWidget):
         self.finder.close()
         self.runner.close()
         self.work.close()
+        self.results.changed.disconnect(self._forget_doubts)
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self.annotate.close_events()
         self.current.close()
@@ -311,9 +336,7 @@ class EomtDock(QWidget):
         self.page.by_category.setChecked(self._settings.by_category)
         for name, fold in self._folds().items():
             fold.set_open(name in self._settings.open_folds)
-        for k in range(self.tabs.count()):
-            if self._tab(k) == self._settings.page:
-                self.tabs.setCurrentIndex(k)
+        self.show_page(self._settings.page)
 
     def _tab(self, k: int) -> str:
         widget = self.tabs.widget(k)

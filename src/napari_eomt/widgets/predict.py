@@ -30,6 +30,7 @@ from napari_eomt.widgets.axes_form import AxesForm
 from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.params_form import ParamsForm
 from napari_eomt.widgets.run import Run, frames_text, objects_text
+from napari_eomt.widgets.run_summary import RunSummary
 from napari_eomt.widgets.thresholds import in_words, recommended, to_move
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ class SegmentPage(QWidget):
         shown.addWidget(self.by_category)
         shown.addStretch(1)
         layout.addLayout(shown)
+        self.summary = RunSummary(current)
+        layout.addWidget(self.summary)
         layout.addStretch(1)
 
         self._table_timer = QTimer(self)
@@ -425,6 +428,7 @@ class SegmentPage(QWidget):
             elif not self.is_running:
                 self._bar.show_message(objects_text(run.n_objects))
             return
+        self.summary.show_seconds(run.key, event.seconds)
         self._bar.show_message(
             run.summary(event),
             "Undo" if run.n_objects else "",

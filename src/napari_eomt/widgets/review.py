@@ -22,6 +22,7 @@ from napari_eomt.annotation import operations
 from napari_eomt.annotation.review import ReviewQueue
 from napari_eomt.annotation.review_order import carried_over, main_reason
 from napari_eomt.structures.segments import Status
+from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.viewer.keymap import BY_NAME
 from napari_eomt.viewer.review_place import ReviewPlace
 from napari_eomt.widgets.review_choice import ReviewChoice
@@ -53,17 +54,23 @@ class ReviewStrip(QWidget):
     ----------
     runner : ActionRunner
     current : Current
+    doubts : Doubts, optional
+        What the models have said of their proposals.
     """
 
     choice_changed = Signal()
     """Another order, or threshold: to be remembered."""
 
     def __init__(
-        self, runner: ActionRunner, current: Current, parent: QWidget | None = None
+        self,
+        runner: ActionRunner,
+        current: Current,
+        doubts: Doubts | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._runner, self._current = runner, current
-        self._doubts: dict[str, dict[Key, Uncertainty]] = {}
+        self._doubts = Doubts() if doubts is None else doubts
         self.queue: ReviewQueue | None = None
         self.previous, self.next = self._arrow("previous", "◀"), self._arrow("next", "▶")
         self.place = QLabel()
@@ -96,6 +103,7 @@ class ReviewStrip(QWidget):
         self._move_timer = _single_shot(self, 0, self._show_current)
         self.advice_button.clicked.connect(self._on_advised)
         self.choice.changed.connect(self._on_choice)
+        self._doubts.changed.connect(self._on_doubts)
         current.result_changed.connect(self._on_result)
         current.frame_changed.connect(self._on_choice_of_frame)
         runner.order = self.order
@@ -121,11 +129,7 @@ class ReviewStrip(QWidget):
 
     def know_doubts(self, key: str, frame: int, doubts: Mapping[Key, Uncertainty]) -> None:
         """Take what the model says of its proposals in a frame of a result."""
-        known = self._doubts.setdefault(key, {})
-        for old in [old for old in known if old[0] == frame]:
-            del known[old]
-        known.update(doubts)
-        self._doubt_timer.start()
+        self._doubts.know(key, frame, doubts)
 
     def watch(self, jobs: Jobs, results: Results) -> None:
         """Hear from the worker what the model is unsure of; after whoever shows its proposals."""
@@ -231,7 +235,7 @@ class ReviewStrip(QWidget):
             self.choice.offer_frames(result.document.n_frames > 1)
             self.queue = ReviewQueue(
                 result.session,
-                self._doubts.get(result.key, {}),
+                self._doubts.of(result.key),
                 frame=self._frame(),
                 order=self.choice.order,
                 below=self.choice.below,
@@ -255,10 +259,13 @@ class ReviewStrip(QWidget):
         if self.queue is not None and not self.choice.all_frames:
             self.queue.show(frame=self._frame(), order=self.choice.order, below=self.choice.below)
 
+    def _on_doubts(self, key: str) -> None:
+        self._doubt_timer.start()
+
     def _take_doubts(self) -> None:
         result = self._current.result
         if self.queue is not None and result is not None:
-            self.queue.set_doubts(self._doubts.get(result.key, {}))
+            self.queue.set_doubts(self._doubts.of(result.key))
 
     def _on_moved(self, key: Key) -> None:
         self._move_timer.start()

@@ -23,6 +23,14 @@ COLUMNS: dict[Column, tuple[str, str]] = {
     "id": ("#", "The object's number: the value of its pixels in the layer (segment id)."),
     "category": ("Category", "What it is. Double-click or F2 changes it."),
     "score": ("Score", "How sure the model was, from 0 to 1. Empty where a person drew it."),
+    "uncertainty": (
+        "Doubt",
+        (
+            "How unsure the model is, from 0 to 1: of its category and outline, of what else it "
+            "sees there, and of what overlaps it (uncertainty). The review goes by it. Empty where "
+            "a person drew it."
+        ),
+    ),
     "status": ("Status", "What has been decided about it, and by whom."),
     "area": ("Area", "Its size, in pixels."),
     "frame": ("Frame", "Where in the stack it lies, from 0."),
@@ -33,6 +41,7 @@ NAMES = tuple(COLUMNS)
 MAX_MOVED = 64
 """Rows that come, go or move one by one; when there are more, the whole table is shown anew."""
 
+_NUMBERS = frozenset(("id", "score", "uncertainty", "area", "frame"))
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _NOWHERE = -1
 
@@ -104,14 +113,18 @@ class SegmentModel(QAbstractTableModel):
         changed : (n,) int
             The rows of `SegmentRows` that it has changed.
         """
-        before = self._order
-        wanted = self._wanted()
         if edit.categories:
             self._take_colors()
+        self.update_rows(changed, all_rows=bool(edit.categories))
+
+    def update_rows(self, changed: Indices, *, all_rows: bool = False) -> None:
+        """Show that rows of `SegmentRows` have changed; or perhaps all of them."""
+        before = self._order
+        wanted = self._wanted()
         if np.array_equal(before, wanted):
-            self._redraw(None if edit.categories else changed)
+            self._redraw(None if all_rows else changed)
             return
-        if len(changed) > MAX_MOVED or edit.categories:
+        if len(changed) > MAX_MOVED or all_rows:
             self.beginResetModel()
             self._set_order(wanted)
             self.endResetModel()
@@ -171,12 +184,12 @@ class SegmentModel(QAbstractTableModel):
             return None
         row, column = int(self._order[index.row()]), NAMES[index.column()]
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return int(_RIGHT) if column in ("id", "score", "area", "frame") else None
+            return int(_RIGHT) if column in _NUMBERS else None
         if role not in _ROLES:
             return None
         segment = self._segments.segment(row)
         if role == Qt.ItemDataRole.DisplayRole:
-            return self._text(segment, self._segments.key(row)[0], column)
+            return self._text(row, column)
         if role == Qt.ItemDataRole.DecorationRole:
             if column == "category":
                 return swatch(self._colors.get(segment.category_id, "#808080"))
@@ -187,7 +200,7 @@ class SegmentModel(QAbstractTableModel):
             )
         if role == Qt.ItemDataRole.EditRole:
             return segment.category_id if column == "category" else segment.note
-        return self._tip(segment, self._segments.key(row)[0])
+        return self._tip(row)
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
         """Give a segment another category or note, as an edit that can be undone."""
@@ -208,11 +221,15 @@ class SegmentModel(QAbstractTableModel):
             return Qt.ItemFlag.NoItemFlags
         return _FLAGS[index.column()]
 
-    def _text(self, segment: Segment, frame: int, column: Column) -> str:
+    def _text(self, row: int, column: Column) -> str:
+        if self._segments is None:
+            return ""
+        segment, (frame, _) = self._segments.segment(row), self._segments.key(row)
         if column == "category":
             return self._name(segment)
-        if column == "score":
-            return "" if segment.score is None else f"{segment.score:.2f}"
+        if column in ("score", "uncertainty"):
+            sure = segment.score if column == "score" else self._segments.uncertainty(row)
+            return "" if sure is None else f"{sure:.2f}"
         if column == "status":
             return status_word(segment)[0]
         if column == "note":
@@ -220,9 +237,14 @@ class SegmentModel(QAbstractTableModel):
         value = {"id": segment.id, "area": segment.area, "frame": frame}[column]
         return f"{value:,}" if column == "area" else str(value)
 
-    def _tip(self, segment: Segment, frame: int) -> str:
+    def _tip(self, row: int) -> str:
+        if self._segments is None:
+            return ""
+        segment, (frame, _) = self._segments.segment(row), self._segments.key(row)
         score = "" if segment.score is None else f" · score {segment.score:.3f}"
-        has_frames = self._segments is not None and self._segments.document.frame_shape
+        doubt = self._segments.uncertainty(row)
+        score += "" if doubt is None else f" · doubt {doubt:.2f}"
+        has_frames = self._segments.document.frame_shape
         where = f" · frame {frame}" if has_frames else ""
         source = f"<br>From {segment.source}." if segment.source else ""
         note = f"<br><i>{segment.note}</i>" if segment.note else ""

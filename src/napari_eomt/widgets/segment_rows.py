@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from napari_eomt.annotation.review_order import uncertainty_shown
 from napari_eomt.structures.segments import Status
 
 if TYPE_CHECKING:
@@ -17,13 +18,28 @@ if TYPE_CHECKING:
     from napari_eomt.annotation.edits import Edit
     from napari_eomt.annotation.session import Key
     from napari_eomt.structures.segments import Segment
+    from napari_eomt.structures.uncertainty import Uncertainty
 
-Column: TypeAlias = Literal["id", "category", "score", "status", "area", "frame", "note"]
+Column: TypeAlias = Literal[
+    "id", "category", "score", "uncertainty", "status", "area", "frame", "note"
+]
 Indices: TypeAlias = npt.NDArray[np.intp]
 
 STATUSES = tuple(Status)
 _CODES = {status: code for code, status in enumerate(STATUSES)}
-_REJECTED = _CODES[Status.REJECTED]
+_REJECTED, _PROPOSED = _CODES[Status.REJECTED], _CODES[Status.PROPOSED]
+
+_ARRAYS = (
+    "ids",
+    "frames",
+    "categories",
+    "scores",
+    "uncertainties",
+    "statuses",
+    "areas",
+    "is_there",
+    "is_locked",
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +79,13 @@ class SegmentRows:
     Parameters
     ----------
     document : Document
+    doubts : mapping of (frame, id) to Uncertainty, optional
+        What a model said of its proposals; of others their score counts.
     """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, doubts: Mapping[Key, Uncertainty] | None = None) -> None:
         self.document = document
+        self._doubts: Mapping[Key, Uncertainty] = doubts or {}
         self._rows: dict[Key, int] = {}
         self._keys: list[Key] = []
         self._segments: list[Segment] = []
@@ -75,9 +94,11 @@ class SegmentRows:
         self._frames = np.zeros(0, np.int32)
         self._categories = np.zeros(0, np.int64)
         self._scores = np.zeros(0, np.float64)
+        self._uncertainties = np.zeros(0, np.float64)
         self._statuses = np.zeros(0, np.int8)
         self._areas = np.zeros(0, np.int64)
         self._is_there = np.zeros(0, np.bool_)
+        self._is_locked = np.zeros(0, np.bool_)
         segments = list(document.iter_segments())
         self._grow(len(segments))
         for frame, segment in segments:
@@ -95,6 +116,17 @@ class SegmentRows:
                 self._is_there[rows[-1]] = False
         return np.unique(np.array(rows, np.intp))
 
+    def set_doubts(self, doubts: Mapping[Key, Uncertainty]) -> Indices:
+        """Take what a model says of its proposals; return the rows that it changes."""
+        before = self._uncertainties[: len(self._keys)].copy()
+        self._doubts = doubts
+        for row, key in enumerate(self._keys):
+            self._uncertainties[row] = self._unsure(key, self._segments[row])
+        after = self._uncertainties[: len(self._keys)]
+        is_other = (before != after) & ~(np.isnan(before) & np.isnan(after))
+        changed: Indices = np.flatnonzero(is_other)
+        return changed
+
     @property
     def n_rows(self) -> int:
         """How many rows there have been; those of segments that are gone as well."""
@@ -105,6 +137,44 @@ class SegmentRows:
         """How many segments have pixels."""
         n = len(self._keys)
         return int((self._is_there[:n] & (self._statuses[:n] != _REJECTED)).sum())
+
+    def n_uncertain(self, below: float) -> int:
+        """Count what is still to be decided of which the model is less sure than this.
+
+        Parameters
+        ----------
+        below : float
+            Certainty, 1 - uncertainty.
+        """
+        n = len(self._keys)
+        left = self._is_there[:n] & (self._statuses[:n] == _PROPOSED) & ~self._is_locked[:n]
+        return int((left & (1 - self._uncertainties[:n] < below)).sum())
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames have objects."""
+        n = len(self._keys)
+        there = self._is_there[:n] & (self._statuses[:n] != _REJECTED)
+        return len(np.unique(self._frames[:n][there]))
+
+    def uncertainty(self, row: int) -> float | None:
+        """Return how unsure the model was of the segment of a row; None where none had a say."""
+        value = float(self._uncertainties[row])
+        return None if np.isnan(value) else value
+
+    def uncertainties(self) -> dict[int, float]:
+        """Return how unsure the model was of the segments that are there, by id; the most of it.
+
+        Those of which no model has spoken are left out.
+        """
+        found: dict[int, float] = {}
+        n = len(self._keys)
+        there = self._is_there[:n] & ~np.isnan(self._uncertainties[:n])
+        rows = np.flatnonzero(there)
+        values = self._uncertainties[rows].tolist()
+        for i, value in zip(self._ids[rows].tolist(), values, strict=True):
+            found[i] = max(value, found.get(i, 0.0))
+        return found
 
     def row(self, key: Key) -> int | None:
         """Return the row of a segment that is there."""
@@ -171,6 +241,8 @@ class SegmentRows:
         self._segments[row] = segment
         self._categories[row] = segment.category_id
         self._scores[row] = np.nan if segment.score is None else segment.score
+        self._uncertainties[row] = self._unsure(key, segment)
+        self._is_locked[row] = segment.locked
         self._statuses[row] = _CODES[segment.status]
         self._areas[row] = segment.area
         if segment.note:
@@ -179,8 +251,12 @@ class SegmentRows:
             self._notes.pop(row, None)
         return row
 
+    def _unsure(self, key: Key, segment: Segment) -> float:
+        value = uncertainty_shown(segment, self._doubts.get(key))
+        return np.nan if value is None else value
+
     def _grow(self, n: int) -> None:
-        for name in ("ids", "frames", "categories", "scores", "statuses", "areas", "is_there"):
+        for name in _ARRAYS:
             old = getattr(self, f"_{name}")
             new = np.zeros(n, old.dtype)
             new[: len(old)] = old
@@ -231,6 +307,7 @@ class SegmentRows:
         arrays: Mapping[Column, npt.NDArray[Any]] = {
             "id": self._ids,
             "score": self._scores,
+            "uncertainty": self._uncertainties,
             "status": self._statuses,
             "area": self._areas,
             "frame": self._frames,

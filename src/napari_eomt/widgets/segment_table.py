@@ -93,6 +93,12 @@ class SegmentTable(QWidget):
         self.show_selection()
         self._show_count()
 
+    def update_doubts(self, changed: Indices) -> None:
+        """Show what a model says of its proposals, of which these rows have changed."""
+        if len(changed):
+            self._following(lambda: self.model.update_rows(changed))
+            self.show_selection()
+
     def show_text_color(self, color: str) -> None:
         """Draw signs in the colour of the theme's text ("#RRGGBB")."""
         self.model.text_color = color

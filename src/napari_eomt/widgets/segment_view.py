@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _WIDE: dict[Column, str] = {
     "score": "Score ▴▴",
+    "uncertainty": "Doubt ▴▴",
     "status": "proposed",
     "area": "888,888",
     "frame": "Frame ▴▴",
@@ -35,7 +36,7 @@ _WIDE: dict[Column, str] = {
 }
 """What a column must have room for."""
 
-_HIDDEN_FIRST: tuple[Column, ...] = ("note", "area", "frame", "score")
+_HIDDEN_FIRST: tuple[Column, ...] = ("note", "area", "frame", "score", "uncertainty")
 """Columns that make room in a narrow dock; their values are in the tooltip."""
 
 CATEGORY_WIDTH = 76
