@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from napari_eomt.inference.candidates import candidate_mask, candidates_at, candidates_in
+from napari_eomt.inference.decision import View
 from napari_eomt.inference.hidden import hidden
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import Plan
-from napari_eomt.inference.proposals import Proposals, View
+from napari_eomt.inference.proposals import Proposals
 from napari_eomt.inference.split import best_split
 from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
 from napari_eomt.models.segmenter import QueryOutput

@@ -15,12 +15,13 @@ from napari_eomt.inference.candidates import (
     candidates_in,
     top_categories,
 )
+from napari_eomt.inference.decision import View
 from napari_eomt.inference.finder import SAME_MASK
 from napari_eomt.inference.hidden import MOST_SHOWN, hidden
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import Plan
 from napari_eomt.inference.predict import propose
-from napari_eomt.inference.proposals import Proposals, View
+from napari_eomt.inference.proposals import Proposals
 from napari_eomt.inference.split import best_split
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.segmenter import QueryOutput

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.tiny_models import SIZE, save_tiny
 
+from napari_eomt.inference.decision import View
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.postprocess import SemanticView, semantic_map
 from napari_eomt.inference.predict import iter_predict, predict, propose
-from napari_eomt.inference.proposals import View
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.segmenter import QueryOutput
 from napari_eomt.structures.tiles import Tile

@@ -133,6 +133,7 @@ def test_views_are_looked_at_together_or_one_by_one(nano, monkeypatch, chunk):
     proposals = propose(pixels, nano)
     expected = proposals.decide(proposals.params).uncertainty
     monkeypatch.setattr("napari_eomt.inference.uncertainty._AT_ONCE", chunk)
+    proposals.memory.clear()
     found = proposals.decide(proposals.params).uncertainty
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(parts(one), parts(other), atol=1e-5)
@@ -156,6 +157,7 @@ def test_a_large_grid_is_looked_at_in_every_second_cell(tiny, image, monkeypatch
     proposals = propose(image, tiny, params)
     expected = proposals.decide(params).uncertainty
     monkeypatch.setattr("napari_eomt.inference.uncertainty.MOST_CELLS", 8)
+    proposals.memory.clear()
     assert proposals.views[0].mask_logits.shape[1:] == (16, 16)
     found = proposals.decide(params).uncertainty
     for one, other in zip(found, expected, strict=True):
@@ -182,6 +184,7 @@ def test_segments_smaller_than_a_cell_have_an_uncertainty(tiny, image):
     proposals.views[0].mask_logits[:] = -8
     proposals.views[0].mask_logits[0, 3, 3] = 8.2  # a few pixels around the cell's middle
     proposals.views[0].mask_logits[0, 3, 4] = 0.01
+    proposals.memory.clear()
     decision = proposals.decide(params)
     (found,) = decision.uncertainty
     assert all(0 <= part <= 1 for part in parts(found))

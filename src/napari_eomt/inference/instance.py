@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import log
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,19 @@ from napari_eomt.inference.query_segments import (
     check_geometry,
     check_logits,
     first_true,
-    numbered,
 )
 from napari_eomt.inference.resample import MaskSampler, block_size
+from napari_eomt.structures.id_maps import id_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_eomt.structures.segments import IdMap
 
 Overlap = Literal["best_score", "query_order"]
+
+HELD_BYTES = 2**26
+"""Masks of one view that take more memory than this are sampled again when they are painted."""
 
 
 def instance_segments(
@@ -76,97 +84,209 @@ def instance_segments(
     ValueError
         If logits are not finite, or shapes do not fit.
     """
-    check_logits(class_logits, mask_logits)
-    check_geometry(input_size, content, shape)
-    probabilities, labels = class_logits.float().softmax(-1)[:, :-1].max(-1)
-    # A score is at most the class probability, whatever the mask; the margin is for rounding.
-    queries = torch.nonzero(probabilities >= score_threshold * (1 - 1e-4))[:, 0]
-    sampler = MaskSampler(
+    view = InstanceView(
+        class_logits,
         mask_logits,
-        queries,
         input_size=input_size,
         content=content,
         shape=shape,
-        block_size=block_size(mask_logits.device),
+        floor=score_threshold,
+        mask_threshold=mask_threshold,
     )
-    logit_threshold = log(mask_threshold / (1 - mask_threshold))
-    low, high = sampler.bounds(sampler.block_size)
-    masks = _Masks(sampler, low > logit_threshold, high > logit_threshold, logit_threshold)
-
-    mask_areas, mean = masks.measure(len(queries))
-    scores = (probabilities[queries] * mean).cpu().numpy().astype(np.float64)
-    kept = (mask_areas >= max(min_area, 1)) & (scores >= score_threshold)
-    order = np.flatnonzero(kept)[::-1]
-    if overlap == "best_score":
-        # Reversed twice: a stable sort then leaves the lower of two equal queries first.
-        order = order[::-1][np.argsort(-scores[order[::-1]], kind="stable")]
-    codes = masks.paint(order, shape)
-    if overlap == "best_score" and overlap_threshold > 0:
-        visible = np.bincount(codes.ravel(), minlength=len(mask_areas) + 1)[1:]
-        hidden = np.flatnonzero(visible <= overlap_threshold * mask_areas)
-        codes[np.isin(codes, hidden + 1)] = 0
-    return numbered(codes, queries.cpu().numpy(), labels[queries].cpu().numpy(), scores)
+    return view.segments(
+        score_threshold=score_threshold,
+        min_area=min_area,
+        overlap=overlap,
+        overlap_threshold=overlap_threshold,
+    )
 
 
-class _Masks:
-    """Masks of queries that are never whole in memory: two passes over the blocks.
+class InstanceView:
+    """The masks of one view, measured once: other thresholds then cost what they change.
 
     Parameters
     ----------
-    sampler : MaskSampler
-    is_full, is_touched : (N, down, across) bool
-        Whether a query's mask covers a block for certain, and whether it may have pixels there.
-    threshold : float
-        Logits above it belong to the mask.
+    class_logits, mask_logits, input_size, content, shape, mask_threshold
+        As in `instance_segments`.
+    floor : float
+        The least score threshold that can be asked for.
+    max_bytes : int
+        Memory of the masks that are held, in bytes.
+
+    Raises
+    ------
+    ValueError
+        If logits are not finite, or shapes do not fit.
     """
 
     def __init__(
         self,
-        sampler: MaskSampler,
-        is_full: npt.NDArray[np.bool_],
-        is_touched: npt.NDArray[np.bool_],
-        threshold: float,
+        class_logits: torch.Tensor,
+        mask_logits: torch.Tensor,
+        *,
+        input_size: int,
+        content: tuple[int, int],
+        shape: tuple[int, int],
+        floor: float,
+        mask_threshold: float = 0.5,
+        max_bytes: int = HELD_BYTES,
     ) -> None:
-        self._sampler = sampler
-        self._is_full = is_full
-        self._is_touched = is_touched
+        check_logits(class_logits, mask_logits)
+        check_geometry(input_size, content, shape)
+        self.floor = floor
+        probabilities, labels = class_logits.float().softmax(-1)[:, :-1].max(-1)
+        # A score is at most the class probability, whatever the mask; the margin is for rounding.
+        queries = torch.nonzero(probabilities >= floor * (1 - 1e-4))[:, 0]
+        sampler = MaskSampler(
+            mask_logits,
+            queries,
+            input_size=input_size,
+            content=content,
+            shape=shape,
+            block_size=block_size(mask_logits.device),
+        )
+        self._masks = _Masks(sampler, log(mask_threshold / (1 - mask_threshold)), max_bytes)
+        self._areas, mean = self._masks.measure(len(queries))
+        self._scores = (probabilities[queries] * mean).cpu().numpy().astype(np.float64)
+        self._queries = queries.cpu().numpy()
+        self._labels = labels[queries].cpu().numpy()
+        self._codes = np.zeros(shape, np.int16)
+        self._visible = np.zeros(len(queries) + 1, np.int64)
+        self._visible[0] = self._codes.size
+        self._order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._last: tuple[tuple[Overlap, float], QuerySegments] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the masks and the last result take."""
+        return self._masks.nbytes + 2 * self._codes.nbytes
+
+    def segments(
+        self,
+        *,
+        score_threshold: float,
+        min_area: int = 0,
+        overlap: Overlap = "best_score",
+        overlap_threshold: float = 0.0,
+    ) -> QuerySegments:
+        """Decide which queries become objects: see `instance_segments`.
+
+        Where nothing changes, the answer is the same object as before.
+        """
+        if score_threshold < self.floor:
+            raise ValueError(f"Measured down to a score of {self.floor}, not {score_threshold}.")
+        kept = (self._areas >= max(min_area, 1)) & (self._scores >= score_threshold)
+        order = np.flatnonzero(kept)[::-1]
+        if overlap == "best_score":
+            # Reversed twice: a stable sort then leaves the lower of two equal queries first.
+            order = order[::-1][np.argsort(-self._scores[order[::-1]], kind="stable")]
+        how = (overlap, overlap_threshold)
+        if self._last and self._last[0] == how and np.array_equal(order, self._order):
+            return self._last[1]
+        changed = np.setxor1d(order, self._order)
+        if self._last and self._last[0][0] != overlap:
+            changed = np.union1d(order, self._order)
+        for rows, columns, codes in self._masks.paint(order, changed):
+            self._visible -= np.bincount(
+                self._codes[rows, columns].ravel(), minlength=len(kept) + 1
+            )
+            self._visible += np.bincount(codes.ravel(), minlength=len(kept) + 1)
+            self._codes[rows, columns] = codes
+        visible = self._visible[1:]
+        shown = visible > 0
+        if overlap == "best_score" and overlap_threshold > 0:
+            shown &= visible > overlap_threshold * self._areas
+        ids = np.append(0, np.where(shown, shown.cumsum(), 0))
+        found = QuerySegments(
+            cast("IdMap", ids.astype(id_dtype(int(shown.sum())))[self._codes]),
+            self._labels[shown],
+            self._scores[shown],
+            self._queries[shown],
+            visible[shown],
+        )
+        self._order, self._last = order, (how, found)
+        return found
+
+
+class _Masks:
+    """Masks of queries, block by block; never all of them at full size in memory.
+
+    Parameters
+    ----------
+    sampler : MaskSampler
+    threshold : float
+        Logits above it belong to the mask.
+    max_bytes : int
+        Memory of the blocks that are held; the others are sampled each time they are painted.
+    """
+
+    def __init__(self, sampler: MaskSampler, threshold: float, max_bytes: int) -> None:
+        self.nbytes = 0
+        self._sampler: MaskSampler | None = sampler
+        self._blocks = {(i, j): (y, x) for i, j, y, x in sampler.iter_blocks()}
+        self._device = sampler.device
         self._threshold = threshold
+        self._max_bytes = max_bytes
+        low, high = sampler.bounds(sampler.block_size)
+        # Whether a mask covers a block for certain, and whether it may have pixels there.
+        self._is_full, self._is_touched = low > threshold, high > threshold
+        # Which masks, and (n, rows, columns) where they are.
+        self._held: dict[tuple[int, int], tuple[npt.NDArray[np.int64], torch.Tensor]] = {}
 
     def measure(self, n_queries: int) -> tuple[npt.NDArray[np.int64], torch.Tensor]:
         """Return the area, in pixels, and the mean probability of each mask."""
-        device = self._sampler.device
-        totals = torch.zeros(2, n_queries, dtype=torch.float64, device=device)
-        for i, j, _, _ in self._sampler.iter_blocks():
+        assert self._sampler is not None  # noqa: S101 - dropped below
+        totals = torch.zeros(2, n_queries, dtype=torch.float64, device=self._device)
+        is_all_held = True
+        for i, j in self._blocks:
             found = np.flatnonzero(self._is_touched[:, i, j])
             if not len(found):
                 continue
-            here = torch.from_numpy(found).to(device)
+            here = torch.from_numpy(found).to(self._device)
             logits = self._sampler.block(here, i, j)
             inside = torch.gt(logits, self._threshold, out=torch.empty_like(logits))
+            if self.nbytes + inside.numel() <= self._max_bytes:
+                self._held[i, j] = found, inside.bool()
+                self.nbytes += inside.numel()
+            else:
+                is_all_held = False
             probabilities = logits.sigmoid_().mul_(inside)
             sums = torch.stack([inside.sum((1, 2)), probabilities.sum((1, 2))])
             totals.index_add_(1, here, sums.double())
+        if is_all_held:
+            self._sampler = None
         counts, sums = totals
         mean = sums.float() / (counts.float() + 1e-6)
         return counts.long().cpu().numpy(), mean
 
-    def paint(self, order: npt.NDArray[np.int64], shape: tuple[int, int]) -> npt.NDArray[np.int16]:
-        """Paint 1 + the number of the first mask in `order` that covers a pixel, 0 elsewhere."""
-        device = self._sampler.device
-        codes = torch.zeros(shape, dtype=torch.int16, device=device)
+    def paint(
+        self, order: npt.NDArray[np.int64], changed: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[slice, slice, npt.NDArray[np.int16]]]:
+        """Yield the blocks where some of the masks `changed` may be, painted anew.
+
+        Each with 1 + the number of the first mask in `order` that covers a pixel, 0 elsewhere.
+        """
         table = np.append(order + 1, 0).astype(np.int16)
-        for i, j, rows, columns in self._sampler.iter_blocks():
+        for i, j in zip(*np.nonzero(self._is_touched[changed].any(0)), strict=True):
+            rows, columns = self._blocks[int(i), int(j)]
+            shape = (rows.stop - rows.start, columns.stop - columns.start)
             ranks = np.flatnonzero(self._is_touched[order, i, j])
             full = np.flatnonzero(self._is_full[order[ranks], i, j])
             if len(full):
                 # Nothing behind a mask that covers the block can be seen.
                 ranks = ranks[: full[0] + 1]
-            if not len(ranks):
+            if not len(ranks) or (len(full) and full[0] == 0):
+                yield rows, columns, np.full(shape, table[ranks[0]] if len(ranks) else 0, np.int16)
                 continue
-            if len(full) and full[0] == 0:
-                codes[rows, columns] = int(table[ranks[0]])
-                continue
-            logits = self._sampler.block(torch.from_numpy(order[ranks]).to(device), i, j)
-            local = torch.from_numpy(table[np.append(ranks, -1)]).to(device)
-            codes[rows, columns] = local[first_true(torch.gt(logits, self._threshold, out=logits))]
-        return codes.cpu().numpy()
+            first = first_true(self._inside(order[ranks], int(i), int(j)))
+            yield rows, columns, table[np.append(ranks, -1)].take(first.cpu().numpy())
+
+    def _inside(self, masks: npt.NDArray[np.int64], i: int, j: int) -> torch.Tensor:
+        """Return where the masks are in a block: (n, rows, columns) float32, 0 or 1."""
+        if (i, j) in self._held:
+            found, inside = self._held[i, j]
+            rows = torch.from_numpy(np.searchsorted(found, masks)).to(self._device)
+            return inside.index_select(0, rows).float()
+        assert self._sampler is not None  # noqa: S101 - kept where not all is held
+        logits = self._sampler.block(torch.from_numpy(masks).to(self._device), i, j)
+        return torch.gt(logits, self._threshold, out=logits)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from napari_eomt.inference.decision import Decider, View
 from napari_eomt.inference.plan import make_plan
 from napari_eomt.inference.preprocess import resize, window_pixels
 from napari_eomt.inference.progress import Progress
-from napari_eomt.inference.proposals import Decider, View, changed
+from napari_eomt.inference.proposals import changed
 
 if TYPE_CHECKING:
     from collections.abc import Generator

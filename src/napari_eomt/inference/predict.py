@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_eomt.inference.decision import Decider, DecisionMemory, View
 from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.object_size import iter_measure
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import is_tiled, make_plan, task_of
 from napari_eomt.inference.preprocess import resize, to_rgb8, window_pixels
 from napari_eomt.inference.progress import Progress
-from napari_eomt.inference.proposals import Decider, Proposals, View, changed
+from napari_eomt.inference.proposals import Proposals, changed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -103,7 +104,8 @@ def iter_predict(
         object_size = yield from iter_measure(rgb, forward, params)
     plan = make_plan(shape, card, params, object_size)
     canvas = resize(rgb, plan.canvas)
-    decider = Decider(plan, card, params)
+    memory = DecisionMemory() if keep_bytes else None
+    decider = Decider(plan, card, params, memory)
     views: list[View] | None = []
     n_bytes = done = 0
     yield Progress(0, len(plan.tiles))
@@ -121,8 +123,9 @@ def iter_predict(
         done += len(batch)
         yield Progress(done, len(plan.tiles))
     decision = decider.result()
-    proposals = None if views is None else Proposals(plan, card, params, views, object_size)
-    if proposals is not None:
+    proposals = None
+    if views is not None:
+        proposals = Proposals(plan, card, params, views, object_size, memory)
         proposals.remember(params, decision)
     return Prediction(
         decision.segmentation,
@@ -162,7 +165,7 @@ def predict(
     DataError
         If the image cannot be used, or the model does not serve the task.
     """
-    return _run(image, segmenter, params, changes, KEEP_BYTES).segmentation
+    return _run(image, segmenter, params, changes, keep_bytes=0).segmentation
 
 
 def propose(

@@ -15,8 +15,8 @@ from napari_eomt.inference.resample import Axis, Bilinear
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_eomt.inference.decision import View
     from napari_eomt.inference.plan import Plan
-    from napari_eomt.inference.proposals import View
     from napari_eomt.structures.candidates import QueryId
     from napari_eomt.structures.segments import Box
     from napari_eomt.structures.tiles import Tile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +74,12 @@ class Axis:
         return self._taps[span]
 
 
+@lru_cache(maxsize=32)
+def _axis(n_in: int, n_out: int, device: torch.device) -> Axis:
+    # The tiles of an image have one size or a few: made anew, axes took a tenth of a decision.
+    return Axis(n_in, n_out, device)
+
+
 @dataclass(frozen=True, eq=False)
 class Taps:
     """Two samples and their weights for each of n outputs: (n,) int64 and (n,) float32."""
@@ -101,8 +108,8 @@ class Bilinear:
     def __init__(
         self, n_in: tuple[int, int], n_out: tuple[int, int], n_channels: int, device: torch.device
     ) -> None:
-        self.rows = Axis(n_in[0], n_out[0], device)
-        self.columns = Axis(n_in[1], n_out[1], device)
+        self.rows = _axis(n_in[0], n_out[0], device)
+        self.columns = _axis(n_in[1], n_out[1], device)
         self._by_corners = n_channels == _CORNER_CHANNELS or sum(n_out) <= _SMALL_OUTPUT
         self._n_vectorised = n_channels - n_channels % _VECTOR
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +49,39 @@ class _Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """A tile that later ones may still overlap."""
+class _Cut:
+    """A tile cut up into pieces.
 
-    index: int
+    Parameters
+    ----------
+    region : Tile
+    found : QuerySegments
+        What was found in it.
+    id_map : (h, w) int
+        Of it, without the stuff.
+    pieces : tuple of _Piece
+        Of the ids from 1; those of stuff have no pixels.
+    """
+
     region: Tile
+    found: QuerySegments
     id_map: IdMap
-    first_piece: int  # of its segment 1
+    pieces: tuple[_Piece, ...]
+
+
+_Match: TypeAlias = tuple[float, int, int]
+"""How surely two segments of two tiles are the same: overlap, and the number of each."""
+
+
+class StitchMemory:
+    """What a `Stitcher` found out about tiles, for the next one of the same tiles.
+
+    It holds for as long as a tile's segments are the very same object.
+    """
+
+    def __init__(self) -> None:
+        self.cuts: dict[int, _Cut] = {}
+        self.matches: dict[tuple[int, int], tuple[_Cut, _Cut, list[_Match]]] = {}
 
 
 class Stitcher:
@@ -76,18 +102,25 @@ class Stitcher:
         What the tiles show, in image pixels.
     stuff : frozenset of int
         Labels that are one segment each.
+    memory : StitchMemory, optional
+        Of the one before.
     """
 
     def __init__(
-        self, shape: tuple[int, int], regions: tuple[Tile, ...], stuff: frozenset[int]
+        self,
+        shape: tuple[int, int],
+        regions: tuple[Tile, ...],
+        stuff: frozenset[int],
+        memory: StitchMemory | None = None,
     ) -> None:
         self._shape = shape
         self._stuff = stuff
         self._rows = _cores(sorted({(r.y0, r.y1) for r in regions}))
         self._columns = _cores(sorted({(r.x0, r.x1) for r in regions}))
+        self._memory = memory
         self._pieces: list[_Piece] = []
-        self._same: list[tuple[float, int, int]] = []  # (overlap, piece, piece)
-        self._seen: list[_Seen] = []
+        self._same: list[_Match] = []  # pieces, counted over all tiles
+        self._seen: list[tuple[int, int, _Cut]] = []  # tile, its first piece
         self._stuff_map = np.zeros(shape, np.uint16) if stuff else None  # label + 1
         self._stuff_scores: dict[int, tuple[float, int]] = {}  # label: (score, query)
         self._n_tiles = 0
@@ -95,34 +128,20 @@ class Stitcher:
     def add(self, region: Tile, found: QuerySegments) -> None:
         """Take the segments of the next tile."""
         index, self._n_tiles = self._n_tiles, self._n_tiles + 1
-        self._seen = [seen for seen in self._seen if seen.region.y1 > region.y0]
-        id_map = self._take_stuff(region, found)
+        # Tiles come row by row: later ones overlap none of these.
+        self._seen = [seen for seen in self._seen if seen[2].region.y1 > region.y0]
+        self._write_stuff(region, found)
+        cut = self._memory.cuts.get(index) if self._memory else None
+        if cut is None or cut.found is not found:
+            cut = self._cut(index, region, found)
+            if self._memory:
+                self._memory.cuts[index] = cut
         first = len(self._pieces)
-        cut = self._cut_ids(region, id_map)
-        (home_y0, home_y1), (home_x0, home_x1) = self._core(region)
-        # One entry an id: the ids of a tile have no gaps, but stuff was taken out of its map.
-        for i, where in enumerate(ndimage.find_objects(id_map.astype(np.int32)), start=1):
-            rows, columns = where or (slice(0, 0), slice(0, 0))
-            y0, x0 = region.y0 + rows.start, region.x0 + columns.start
-            middle_y = region.y0 + (rows.start + rows.stop) / 2
-            middle_x = region.x0 + (columns.start + columns.stop) / 2
-            self._pieces.append(
-                _Piece(
-                    index,
-                    y0,
-                    x0,
-                    id_map[rows, columns] == i,
-                    int(found.labels[i - 1]),
-                    float(found.scores[i - 1]),
-                    int(found.queries[i - 1]),
-                    is_cut=i in cut,
-                    is_home=home_y0 <= middle_y < home_y1 and home_x0 <= middle_x < home_x1,
-                )
-            )
-        this = _Seen(index, region, id_map, first)
-        for seen in self._seen:
-            self._compare(seen, this)
-        self._seen.append(this)
+        self._pieces += cut.pieces
+        for other_index, other_first, other in self._seen:
+            matches = self._matches(other_index, other, index, cut)
+            self._same += [(how, p + other_first, q + first) for how, p, q in matches]
+        self._seen.append((index, first, cut))
 
     def result(self) -> QuerySegments:
         """Return the merged segments of all tiles."""
@@ -133,38 +152,47 @@ class Stitcher:
         # The best is painted last, so that it wins where two remain on one pixel.
         objects.sort(key=lambda piece: piece.score)
         labels = sorted(self._stuff_scores)
-        n = len(labels) + len(objects)
+        n_stuff = len(labels)
+        n = n_stuff + len(objects)
         id_map: IdMap = np.zeros(self._shape, id_dtype(n))
+        visible = np.zeros(n + 1, np.int64)
         if self._stuff_map is not None:
             ids = np.zeros(max(labels, default=0) + 2, np.int64)
-            ids[[label + 1 for label in labels]] = np.arange(1, len(labels) + 1)
+            ids[[label + 1 for label in labels]] = np.arange(1, n_stuff + 1)
             id_map = renumber(self._stuff_map, ids).astype(id_map.dtype)
-        for i, piece in enumerate(objects, start=len(labels) + 1):
+        for i, piece in enumerate(objects, start=n_stuff + 1):
             id_map[piece.where][piece.mask] = i
-        visible = areas(id_map, n + 1)
+        if n_stuff:
+            visible[:] = areas(id_map, n + 1)
+        else:
+            # A look at where they are: the whole of a large image takes ten times as long.
+            for i, piece in enumerate(objects, start=1):
+                visible[i] = np.count_nonzero(id_map[piece.where] == i)
         kept = visible > 0
         kept[0] = False
-        for i, piece in enumerate(objects, start=len(labels) + 1):
-            if visible[i] < VISIBLE_PART * piece.mask.sum():
+        for i, piece in enumerate(objects, start=n_stuff + 1):
+            if visible[i] < VISIBLE_PART * np.count_nonzero(piece.mask):
                 kept[i] = False
         old = np.flatnonzero(kept)
-        new_ids = np.zeros(n + 1, np.int64)
-        new_ids[old] = np.arange(1, len(old) + 1)
+        if len(old) < n:
+            new_ids = np.zeros(n + 1, np.int64)
+            new_ids[old] = np.arange(1, len(old) + 1)
+            id_map = renumber(id_map, new_ids)
         facts = [(label, *self._stuff_scores[label]) for label in labels]
         facts += [(piece.label, piece.score, piece.query) for piece in objects]
         return QuerySegments(
-            id_map=renumber(id_map, new_ids),
+            id_map=id_map,
             labels=np.array([facts[i - 1][0] for i in old], np.int64),
             scores=np.array([facts[i - 1][1] for i in old], np.float64),
             queries=np.array([facts[i - 1][2] for i in old], np.int64),
             areas=visible[old],
         )
 
-    def _take_stuff(self, region: Tile, found: QuerySegments) -> IdMap:
-        """Write the tile's stuff where the tile decides, and return its map without it."""
+    def _write_stuff(self, region: Tile, found: QuerySegments) -> None:
+        """Write the tile's stuff where the tile decides."""
         is_stuff = np.isin(found.labels, list(self._stuff))
         if self._stuff_map is None or not is_stuff.any():
-            return found.id_map
+            return
         labels = np.zeros(len(found.labels) + 1, np.uint16)
         labels[1:] = np.where(is_stuff, found.labels + 1, 0)
         (y0, y1), (x0, x1) = self._core(region)
@@ -174,9 +202,42 @@ class Stitcher:
             label, score = int(found.labels[i]), float(found.scores[i])
             if score > self._stuff_scores.get(label, (-1.0, 0))[0]:
                 self._stuff_scores[label] = (score, int(found.queries[i]))
+
+    def _things(self, found: QuerySegments) -> IdMap:
+        """Return the map of a tile without its stuff."""
+        is_stuff = np.isin(found.labels, list(self._stuff))
+        if not is_stuff.any():
+            return found.id_map
         things = np.arange(len(found.labels) + 1)
         things[1:][is_stuff] = 0
         return renumber(found.id_map, things)
+
+    def _cut(self, index: int, region: Tile, found: QuerySegments) -> _Cut:
+        """Cut a tile up into its pieces."""
+        id_map = self._things(found)
+        cut = self._cut_ids(region, id_map)
+        (home_y0, home_y1), (home_x0, home_x1) = self._core(region)
+        pieces = []
+        # One entry an id: the ids of a tile have no gaps, but stuff was taken out of its map.
+        boxes = ndimage.find_objects(id_map.astype(np.int32), len(found.labels))
+        for i, where in enumerate(boxes, start=1):
+            rows, columns = where or (slice(0, 0), slice(0, 0))
+            middle_y = region.y0 + (rows.start + rows.stop) / 2
+            middle_x = region.x0 + (columns.start + columns.stop) / 2
+            pieces.append(
+                _Piece(
+                    index,
+                    region.y0 + rows.start,
+                    region.x0 + columns.start,
+                    id_map[rows, columns] == i,
+                    int(found.labels[i - 1]),
+                    float(found.scores[i - 1]),
+                    int(found.queries[i - 1]),
+                    is_cut=i in cut,
+                    is_home=home_y0 <= middle_y < home_y1 and home_x0 <= middle_x < home_x1,
+                )
+            )
+        return _Cut(region, found, id_map, tuple(pieces))
 
     def _core(self, region: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the rows and the columns that a tile decides about."""
@@ -196,31 +257,15 @@ class Stitcher:
             edges.append(id_map[:, -1])
         return {int(i) for edge in edges for i in np.unique(edge)} - {0}
 
-    def _compare(self, one: _Seen, other: _Seen) -> None:
-        """Note which segments of two tiles are the same, and how surely."""
-        y0, y1 = max(one.region.y0, other.region.y0), min(one.region.y1, other.region.y1)
-        x0, x1 = max(one.region.x0, other.region.x0), min(one.region.x1, other.region.x1)
-        if y0 >= y1 or x0 >= x1:
-            return
-        a, b = (
-            seen.id_map[
-                y0 - seen.region.y0 : y1 - seen.region.y0, x0 - seen.region.x0 : x1 - seen.region.x0
-            ]
-            for seen in (one, other)
-        )
-        n_a, n_b = int(a.max()) + 1, int(b.max()) + 1
-        pairs = a.ravel().astype(np.int64) * n_b + b.ravel()
-        shared = np.bincount(pairs, minlength=n_a * n_b).reshape(n_a, n_b)
-        area_a, area_b = shared.sum(1), shared.sum(0)
-        for i, j in zip(*np.nonzero(shared[1:, 1:]), strict=True):
-            p, q = one.first_piece + int(i), other.first_piece + int(j)
-            if self._pieces[p].label != self._pieces[q].label:
-                continue
-            both, in_a, in_b = int(shared[i + 1, j + 1]), int(area_a[i + 1]), int(area_b[j + 1])
-            iou = both / (in_a + in_b - both)
-            smaller, part = (p, both / in_a) if in_a <= in_b else (q, both / in_b)
-            if iou > SAME_IOU or (part > SAME_PART and self._pieces[smaller].is_cut):
-                self._same.append((max(iou, part * SAME_PART), p, q))
+    def _matches(self, one_index: int, one: _Cut, other_index: int, other: _Cut) -> list[_Match]:
+        """Return which segments of two tiles are the same, remembered or anew."""
+        if self._memory is None:
+            return _compare(one, other)
+        pair = (one_index, other_index)
+        known = self._memory.matches.get(pair)
+        if known is None or known[0] is not one or known[1] is not other:
+            known = self._memory.matches[pair] = (one, other, _compare(one, other))
+        return known[2]
 
     def _groups(self) -> list[list[_Piece]]:
         """Join the pieces that are the same, the surest first.
@@ -256,6 +301,34 @@ class Stitcher:
                 piece.mask
             )
         return _Piece(best.tile, y0, x0, union, best.label, best.score, best.query, True, True)
+
+
+def _compare(one: _Cut, other: _Cut) -> list[_Match]:
+    """Return which segments of two tiles are the same, and how surely."""
+    y0, y1 = max(one.region.y0, other.region.y0), min(one.region.y1, other.region.y1)
+    x0, x1 = max(one.region.x0, other.region.x0), min(one.region.x1, other.region.x1)
+    if y0 >= y1 or x0 >= x1:
+        return []
+    a, b = (
+        cut.id_map[y0 - cut.region.y0 : y1 - cut.region.y0, x0 - cut.region.x0 : x1 - cut.region.x0]
+        for cut in (one, other)
+    )
+    n_a, n_b = int(a.max()) + 1, int(b.max()) + 1
+    pairs = a.ravel().astype(np.int64) * n_b + b.ravel()
+    shared = np.bincount(pairs, minlength=n_a * n_b).reshape(n_a, n_b)
+    area_a, area_b = shared.sum(1), shared.sum(0)
+    same = []
+    for p, q in zip(*(axis.tolist() for axis in np.nonzero(shared[1:, 1:])), strict=True):
+        if one.pieces[p].label != other.pieces[q].label:
+            continue
+        both, in_a, in_b = int(shared[p + 1, q + 1]), int(area_a[p + 1]), int(area_b[q + 1])
+        iou = both / (in_a + in_b - both)
+        smaller, part = (
+            (one.pieces[p], both / in_a) if in_a <= in_b else (other.pieces[q], both / in_b)
+        )
+        if iou > SAME_IOU or (part > SAME_PART and smaller.is_cut):
+            same.append((max(iou, part * SAME_PART), p, q))
+    return same
 
 
 def _cores(spans: list[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int]]:

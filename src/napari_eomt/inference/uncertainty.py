@@ -36,7 +36,7 @@ from napari_eomt.structures.uncertainty import Uncertainty
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from napari_eomt.inference.proposals import View
+    from napari_eomt.inference.decision import View
     from napari_eomt.inference.query_segments import QuerySegments
     from napari_eomt.structures.candidates import QueryId
     from napari_eomt.structures.tiles import Tile
@@ -56,6 +56,9 @@ _AT_ONCE = 2**22
 
 _Indices: TypeAlias = npt.NDArray[np.int64]
 
+DoubtMemory: TypeAlias = "dict[int, tuple[QuerySegments, dict[QueryId, Uncertainty]]]"
+"""By the number of a view."""
+
 
 class Doubts:
     """Collects what the model says of the segments of one view after the other.
@@ -68,12 +71,22 @@ class Doubts:
         Probability.
     is_instance : bool
         Whether a score has the mask's mean probability in it.
+    memory : dict, optional
+        What was found out about each view before; it holds for as long as the view's segments are
+        the very same object, and the threshold is the same.
     """
 
-    def __init__(self, input_size: int, mask_threshold: float, is_instance: bool) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        mask_threshold: float,
+        is_instance: bool,
+        memory: DoubtMemory | None = None,
+    ) -> None:
         self._input_size = input_size
         self._is_instance = is_instance
         self._threshold = logit(mask_threshold)
+        self._memory: DoubtMemory = {} if memory is None else memory
         self._found: dict[QueryId, Uncertainty] = {}
         self._seen: list[_Seen] = []
         self._n_waiting = 0
@@ -93,6 +106,10 @@ class Doubts:
         """
         if not len(found.queries):
             return
+        known = self._memory.get(index)
+        if known is not None and known[0] is found:
+            self._found.update(known[1])
+            return
         n_rows, n_columns = view.mask_logits.shape[1:]
         step = max(1, round(max(n_rows, n_columns) / MOST_CELLS))
         logits = view.mask_logits[:, step // 2 :: step, step // 2 :: step]
@@ -100,9 +117,7 @@ class Doubts:
         columns = _middles(n_columns, step, self._input_size, view.tile.width, region.width)
         ids = np.full(logits.shape[1:], -1, np.int64)
         ids[: len(rows), : len(columns)] = found.id_map[rows[:, None], columns]
-        self._seen.append(
-            _Seen(index, view.class_logits, logits, ids.ravel(), found.queries, found.scores)
-        )
+        self._seen.append(_Seen(index, view.class_logits, logits, ids.ravel(), found))
         self._n_waiting += logits.numel()
         if self._n_waiting >= _AT_ONCE:
             self._look()
@@ -114,10 +129,12 @@ class Doubts:
 
     def _look(self) -> None:
         if self._seen:
+            self._memory.update({one.index: (one.found, {}) for one in self._seen})
             for where, doubt in zip(
                 *_doubts(self._seen, self._threshold, self._is_instance), strict=True
             ):
                 self._found[where] = doubt
+                self._memory[where[0]][1][where] = doubt
         self._seen, self._n_waiting = [], 0
 
 
@@ -134,17 +151,14 @@ class _Seen:
         At the cells.
     ids : (cells,) int64
         Ids of the segments at the cells; 0 is void, -1 padding.
-    queries : (S,) int64
-        Of the segments.
-    scores : (S,) float64
+    found : QuerySegments
     """
 
     index: int
     class_logits: torch.Tensor
     mask_logits: torch.Tensor
     ids: _Indices
-    queries: _Indices
-    scores: npt.NDArray[np.float64]
+    found: QuerySegments
 
 
 def _doubts(
@@ -154,10 +168,10 @@ def _doubts(
 
     Below, s counts segments and r the queries that are segments or could be rivals.
     """
-    n_segments = np.array([len(one.queries) for one in seen])
+    n_segments = np.array([len(one.found.queries) for one in seen])
     first_s = n_segments.cumsum() - n_segments
     view_s = np.repeat(np.arange(len(seen)), n_segments)
-    query_s = np.concatenate([one.queries for one in seen])
+    query_s = np.concatenate([one.found.queries for one in seen])
     device = seen[-1].class_logits.device
     classes = torch.stack([one.class_logits.to(device) for one in seen]).float().softmax(-1)
     probabilities = classes.cpu().numpy()
@@ -214,7 +228,7 @@ def _doubts(
 
     of_s = probabilities[view_s, query_s]
     entropy = -(of_s * np.log(of_s.clip(min=1e-12))).sum(1) / np.log(of_s.shape[1])
-    scores = np.concatenate([one.scores for one in seen])
+    scores = np.concatenate([one.found.scores for one in seen])
     doubt = 1 - (scores if is_instance else scores * mean)
     parts = np.stack([doubt, entropy, softness, rival, lost], 1).clip(0, 1)
     where = [(seen[v].index, q) for v, q in zip(view_s.tolist(), query_s.tolist(), strict=True)]
