@@ -31,6 +31,7 @@ from napari_eomt.widgets.annotate import AnnotatePage
 from napari_eomt.widgets.candidate_finder import CandidateFinder
 from napari_eomt.widgets.candidates import CandidateBar
 from napari_eomt.widgets.cheat_sheet import CheatSheet
+from napari_eomt.widgets.closing import ClosingGuard
 from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.fold import Fold
 from napari_eomt.widgets.image_list import ImageList
@@ -77,7 +78,9 @@ class EomtDock(QWidget):
 
     _work_problem = Signal(str)
     _shown_model = ""
-    _is_docked = False  # Qt sends events before __init__ is through
+    # Qt sends events before __init__ is through.
+    _is_docked = False
+    guard: ClosingGuard | None = None
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class EomtDock(QWidget):
         self.runner.handle("next_image", self.images.open_next)
         self.saving = SavingStrip(napari_viewer, self.current, self.work)
         self.annotate.add_part(self.saving)
+        self.guard = ClosingGuard(self, self.work, self.saving, self.folder.keep)
         self.keys: CheatSheet | None = None
         self.images_fold = Fold("Folder of images")
         self.tabs = QTabWidget()
@@ -188,6 +192,7 @@ class EomtDock(QWidget):
         self.model.show_state(StateChanged(client.state, "The model process."))
         self._on_model()
         self._on_image()
+        self.guard.attach_later()
         self.saving.look_for_lost_work(self._offer_lost_work)
         if self.model.missed:
             self.bar.show_message(
@@ -242,7 +247,8 @@ class EomtDock(QWidget):
 
     def _say_unsaved(self) -> None:
         unsaved = self.work.unsaved
-        if unsaved:
+        is_answered = self.guard is not None and self.guard.is_answered
+        if unsaved and not is_answered:
             names = ", ".join(str(result.image.name) for result, _ in unsaved)
             show_info(
                 f"The work on {names} is in no document yet. It is kept, and offered when the EoMT "
@@ -261,6 +267,8 @@ class EomtDock(QWidget):
         if self._save_timer.isActive():
             self._save_timer.stop()
             self._save()
+        if self.guard is not None:
+            self.guard.release()
         self.images.close_events()
         self.review.close_result()
         self._say_unsaved()
@@ -294,6 +302,8 @@ class EomtDock(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._is_docked:
                 self.shutdown()
+            elif self.guard is not None and not self._has_left:
+                self.guard.attach_later()
             self._is_docked = self.parent() is not None
         return handled
 

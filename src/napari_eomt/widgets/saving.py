@@ -24,13 +24,14 @@ from napari_eomt.errors import EomtError
 from napari_eomt.viewer.saved_work import image_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.components import ViewerModel
 
     from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.image_ref import ImageRef
     from napari_eomt.annotation.sessions import Recoverable
+    from napari_eomt.viewer.results import Result
     from napari_eomt.viewer.saved_work import SavedWork
     from napari_eomt.widgets.current import Current
 
@@ -63,7 +64,8 @@ class SavingStrip(QWidget):
         super().__init__(parent)
         self._viewer, self._current, self._work = viewer, current, work
         self._pool = ThreadPoolExecutor(1, "napari-eomt-files")
-        self._waiting: list[tuple[Future[Any], Callable[[Any], None]]] = []
+        self._waiting: list[tuple[Future[Any], Callable[[Any], None], Callable[[], object]]] = []
+        self._folders: dict[str, Path] = {}  # where each result was saved or opened last
         self._lost: list[Recoverable] = []
         self.save = QPushButton("Save…")
         self.save.setToolTip(
@@ -143,19 +145,63 @@ class SavingStrip(QWidget):
     def save_to(self, folder: Path) -> None:
         """Save the current document."""
         result = self._current.result
-        if result is None:
-            return
+        if result is not None:
+            self._save(result, folder)
+
+    def save_all(
+        self,
+        results: Sequence[Result],
+        then: Callable[[], object],
+        given_up: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Save several documents, each where it was saved or opened last, else where one says.
+
+        Parameters
+        ----------
+        results : sequence of Result
+        then : callable
+            Called when all of them are written.
+        given_up : callable
+            Called instead if a person does not say where, or one cannot be written; `failed`
+            says why.
+        """
+        places = []
+        for result in results:
+            folder = self._folders.get(result.key) or self._ask_folder(result)
+            if folder is None:
+                given_up()
+                return
+            places.append((result, folder))
+        left = {result.key for result, _ in places}
+
+        def written(key: str) -> None:
+            left.discard(key)
+            if not left:
+                then()
+
+        for result, folder in places:
+            self._save(result, folder, partial(written, result.key), given_up)
+
+    def _save(
+        self,
+        result: Result,
+        folder: Path,
+        then: Callable[[], object] = lambda: None,
+        given_up: Callable[[], object] = lambda: None,
+    ) -> None:
         result.view.flush()
         document, image = result.document.copy(), image_ref(result.image)
         steps = result.session.n_steps
 
         def show(_: object) -> None:
+            self._folders[result.key] = folder
             # What was done while it was written is in no file yet.
             if result.session.n_steps == steps:
                 self._work.mark_saved(result, folder)
             self.said.emit(f"Saved: {folder}")
+            then()
 
-        self._later(lambda: save_document(document, folder, image, overwrite=True), show)
+        self._later(lambda: save_document(document, folder, image, overwrite=True), show, given_up)
 
     def open_from(self, folder: Path) -> None:
         """Open a document, over its image."""
@@ -166,6 +212,7 @@ class SavingStrip(QWidget):
             if layer is None:
                 return
             result = self._work.adopt(document, layer)
+            self._folders[result.key] = folder
             self._work.mark_saved(result, folder)
             self.said.emit(f"Opened: {folder}")
 
@@ -181,34 +228,43 @@ class SavingStrip(QWidget):
             self.failed.emit(f"It belongs to the image {image.name}{where}. Open that one first.")
         return layer
 
-    def _later(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        self._waiting.append((self._pool.submit(work), then))
+    def _later(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], None],
+        given_up: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._waiting.append((self._pool.submit(work), then, given_up))
         self._timer.start()
 
     def _on_poll(self) -> None:
         while self._waiting and self._waiting[0][0].done():
-            future, then = self._waiting.pop(0)
+            future, then, given_up = self._waiting.pop(0)
             try:
                 then(future.result())
             except EomtError as error:
                 self.failed.emit(str(error))
+                given_up()
         if not self._waiting:
             self._timer.stop()
 
     def _on_save(self) -> None:
         result = self._current.result
-        if result is None:
-            return
-        path = result.image.source.path
-        start = (
-            Path(path).with_suffix(SUFFIX) if path else Path.home() / f"{result.image.name}{SUFFIX}"
-        )
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save the document", str(start))
-        if chosen:
-            folder = Path(chosen)
-            self.save_to(
-                folder if folder.suffix == SUFFIX else folder.with_name(folder.name + SUFFIX)
-            )
+        folder = None if result is None else self._ask_folder(result)
+        if folder is not None:
+            self.save_to(folder)
+
+    def _ask_folder(self, result: Result) -> Path | None:
+        """Ask where a document shall be saved: beside its image, unless it is somewhere already."""
+        path, name = result.image.source.path, str(result.image.name)
+        beside = Path(path).with_suffix(SUFFIX) if path else Path.home() / f"{name}{SUFFIX}"
+        start = self._folders.get(result.key, beside)
+        title = f"Save the work on {name}"
+        chosen, _ = QFileDialog.getSaveFileName(self, title, str(start))
+        if not chosen:
+            return None
+        folder = Path(chosen)
+        return folder if folder.suffix == SUFFIX else folder.with_name(folder.name + SUFFIX)
 
     def _fill_menu(self) -> None:
         self.menu.clear()
