@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -26,11 +28,23 @@ from napari_eomt.worker.messages import (
 if TYPE_CHECKING:
     from napari_eomt.worker.client import WorkerClient
 
-POLL_MS = 20
-"""How often the worker's events are fetched: below what a hand on a slider notices."""
+DEAL_MS = 8
+"""Time for dealing with events before the window gets a turn; results of many small frames come
+fast."""
 
-MAX_EVENTS = 8
-"""Events dealt with before the window gets a turn; results of many small frames come fast."""
+REST_MS = 1
+
+
+class _Bell(QObject):
+    """Rung in the worker's threads, heard in the window's."""
+
+    rung = Signal()
+
+    def ring(self) -> None:
+        """Have the window look."""
+        # When the program ends, Qt may take its side of this away before the worker's threads end.
+        with suppress(RuntimeError):
+            self.rung.emit()
 
 
 class Jobs(QObject):
@@ -56,7 +70,8 @@ class Jobs(QObject):
     def __init__(self, client: WorkerClient, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.client = client
-        self._waiting: list[Event] = []
+        self._waiting: deque[Event] = deque()
+        self._is_stopped = False
         self._signals = {
             StateChanged: self.state_changed,
             JobProgress: self.progressed,
@@ -69,22 +84,44 @@ class Jobs(QObject):
             SplitFound: self.split_found,
             NoneKept: self.none_kept,
         }
-        self._timer = QTimer(self)
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._on_timer)
-        self._timer.start()
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._deal)
+        # Not a child: Qt must not delete it while a thread of the worker's rings it. They hold it,
+        # and it does not hold this object.
+        bell = _Bell()
+        # Queued, always: a question that the window asks may ring from within.
+        bell.rung.connect(  # type: ignore[call-arg]
+            self._on_rung, Qt.ConnectionType.QueuedConnection
+        )
+        self._ring = bell.ring
+        client.watch(self._ring)
 
     def stop_polling(self) -> None:
         """Fetch no more events."""
-        self._timer.stop()
+        self.client.unwatch(self._ring)
+        self._rest.stop()
+        self._is_stopped = True
 
-    def _on_timer(self) -> None:
-        if not self._waiting:
-            # Results that are not fetched hold the worker back.
-            self._waiting = list(self.client.poll())
-        now, self._waiting = self._waiting[:MAX_EVENTS], self._waiting[MAX_EVENTS:]
-        for event in now:
+    def _on_rung(self) -> None:
+        # Results that are not fetched hold the worker back.
+        if not self._rest.isActive():
+            self._deal()
+
+    def _deal(self) -> None:
+        end = monotonic() + DEAL_MS / 1000
+        while not self._is_stopped:
+            if not self._waiting:
+                self._waiting.extend(self.client.poll())
+            if not self._waiting:
+                return
+            # A slot may run an event loop of its own, which comes here again.
+            event = self._waiting.popleft()
             self._signals[type(event)].emit(event)
+            if monotonic() > end:
+                self._rest.start()
+                return
 
 
 class JobBar(QWidget):

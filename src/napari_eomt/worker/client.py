@@ -28,7 +28,7 @@ from napari_eomt.worker.supervisor import Supervisor
 from napari_eomt.worker.threads import default_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -247,6 +247,18 @@ class WorkerClient:
     def poll(self) -> list[Event]:
         """Return what has happened since the last call."""
         return self._supervisor.desk.poll()
+
+    def watch(self, ring: Callable[[], object]) -> None:
+        """Call `ring` when there is something to poll, in whatever thread; it must not wait.
+
+        One call stands for all that comes before the next `poll`. There is one watcher: it takes
+        the place of one that came before.
+        """
+        self._supervisor.desk.mail.watch(ring)
+
+    def unwatch(self, ring: Callable[[], object]) -> None:
+        """Call `ring` no more."""
+        self._supervisor.desk.mail.unwatch(ring)
 
     def _submit(self, job: Job) -> int:
         self._supervisor.start()

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_eomt.structures.segments import Segmentation
+from napari_eomt.worker.mailbox import Mailbox
 from napari_eomt.worker.messages import (
     Cancelled,
     Event,
@@ -80,7 +81,7 @@ class Desk:
         self._queue: deque[Job] = deque()
         self._active: Job | None = None
         self._asked: dict[int, Ask] = {}
-        self._events: deque[Event] = deque()
+        self.mail = Mailbox()
         self._n_unread = 0
         self._outbox: deque[ToWorker] = deque()
         self._free = set(range(len(slots.handles)))
@@ -107,12 +108,12 @@ class Desk:
             job = next(self._ids)
             for old in [old for old in self._asked.values() if old.lane == question.lane]:
                 del self._asked[old.job]
-                self._events.append(Cancelled(old.job, 0, superseded_by=job))
+                self.mail.put(Cancelled(old.job, 0, superseded_by=job))
             if self.state in (WorkerState.WARM, WorkerState.BUSY):
                 self._asked[job] = replace(question, job=job)
                 self._outbox.append(self._asked[job])
             else:
-                self._events.append(NoneKept(job, question.key, question.frame))
+                self.mail.put(NoneKept(job, question.key, question.frame))
         self._wake()
         return job
 
@@ -120,12 +121,12 @@ class Desk:
         """Cancel a job or a question, unless it has ended."""
         with self._changed:
             if self._asked.pop(job_id, None) is not None:
-                self._events.append(Cancelled(job_id, 0))
+                self.mail.put(Cancelled(job_id, 0))
                 return
             for job in self._queue:
                 if job.id == job_id:
                     self._queue.remove(job)
-                    self._events.append(job.cancelled())
+                    self.mail.put(job.cancelled())
                     return
             if self._active is not None and self._active.id == job_id:
                 self._cancel_active(self._active)
@@ -140,8 +141,7 @@ class Desk:
     def poll(self) -> list[Event]:
         """Return the events since the last call."""
         with self._changed:
-            events = list(self._events)
-            self._events.clear()
+            events = self.mail.take()
             if self._n_unread:
                 self._n_unread = 0
                 self._changed.notify_all()
@@ -225,7 +225,7 @@ class Desk:
             elif isinstance(message, Answer):
                 # Otherwise nobody waits for it any more.
                 if self._asked.pop(message.job, None) is not None:
-                    self._events.append(message.event)
+                    self.mail.put(message.event)
                 return
             if job is None or getattr(message, "job", None) != job.id:
                 return
@@ -234,7 +234,7 @@ class Desk:
                 job.n_done += 1
                 job.notes.update(dict.fromkeys(message.notes))
                 self._n_unread += 1
-                self._events.append(
+                self.mail.put(
                     FrameDone(
                         job.id,
                         job.key,
@@ -283,8 +283,8 @@ class Desk:
             if give_up:
                 lost += self._queue
                 self._queue.clear()
-            self._events.extend(Failed(job.id, message, details) for job in lost)
-            self._events.extend(NoneKept(q.job, q.key, q.frame) for q in self._asked.values())
+            self.mail.put_all(Failed(job.id, message, details) for job in lost)
+            self.mail.put_all(NoneKept(q.job, q.key, q.frame) for q in self._asked.values())
             self._asked.clear()
             self._leave_active()
             self._outbox.clear()
@@ -295,8 +295,8 @@ class Desk:
         """Cancel all jobs for good."""
         with self._changed:
             jobs = [*([self._active] if self._active is not None else []), *self._queue]
-            self._events.extend(job.cancelled() for job in jobs)
-            self._events.extend(Cancelled(job, 0) for job in self._asked)
+            self.mail.put_all(job.cancelled() for job in jobs)
+            self.mail.put_all(Cancelled(job, 0) for job in self._asked)
             self._asked.clear()
             self._queue.clear()
             self._leave_active()
@@ -309,7 +309,7 @@ class Desk:
         for old in [j for j in self._queue if j.kind is Kind.DECIDE and j.key == new.key]:
             old.superseded_by = new.id
             self._queue.remove(old)
-            self._events.append(old.cancelled())
+            self.mail.put(old.cancelled())
         old_active = self._active
         if (
             old_active is not None
@@ -337,7 +337,7 @@ class Desk:
             event = Failed(job.id, *job.failure)
         else:
             event = job.finished(ended.seconds)
-        self._events.append(event)
+        self.mail.put(event)
         self._leave_active()
         if not self._queue:
             for slot in self._free:
@@ -357,14 +357,11 @@ class Desk:
 
     def _progress(self, job: Job, done: int, total: int, what: str, frame: int | None) -> None:
         event = JobProgress(job.id, done, total, what, frame, len(job.frames), job.n_done)
-        # Whoever polls late wants to know the latest only.
-        if self._events and isinstance(self._events[-1], JobProgress):
-            self._events.pop()
-        self._events.append(event)
+        self.mail.put_progress(event)
 
     def _set_state(self, state: WorkerState, detail: str) -> None:
         event = StateChanged(state, detail, self._device, self._model)
         self.state = state
         if event != self._last_state:
             self._last_state = event
-            self._events.append(event)
+            self.mail.put(event)
