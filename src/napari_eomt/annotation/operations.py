@@ -6,11 +6,13 @@ are never overwritten by what a model proposes; a person's own deeds go before.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_eomt.annotation.again import same_again
 from napari_eomt.annotation.canvas import Canvas, Mask, around, edited
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.edits import (
@@ -42,7 +44,8 @@ one that shares this much (IoU) with a rejected segment is rejected with it."""
 def propose(document: Document, frame: int, proposed: Segmentation, name: str = "Segment") -> Edit:
     """Replace what is merely proposed in a frame; locked segments keep their pixels.
 
-    New segments take the ids of those that they replace, lowest first, then new ones.
+    What is proposed again keeps its id, and with it its colour and its row; the others take the
+    ids that are left over, lowest first, then new ones.
 
     Raises
     ------
@@ -59,17 +62,21 @@ def propose(document: Document, frame: int, proposed: Segmentation, name: str = 
     id_map = document.id_map(frame)
     painted = [i for i, segment in locked.items() if segment.status is not Status.REJECTED]
     is_locked = np.isin(id_map, painted) if painted else None
-    n = int(proposed.id_map.max(initial=0)) + 1
+    n = max((s.id for s in proposed.segments), default=0) + 1
     shown = proposed.id_map if is_locked is None else np.where(is_locked, 0, proposed.id_map)
-    visible = areas(shown, n)
+    visible = {s.id: s.area for s in proposed.segments}
+    if is_locked is not None:
+        visible = dict(enumerate(areas(shown, n).tolist()))
     refused = _rejected_again(locked.values(), proposed)
     kept = [
         s
         for s in proposed.segments
         if visible[s.id] >= max(1, VISIBLE_PART * s.area) and s.id not in refused
     ]
-    fresh_ids = range(document.next_id, document.next_id + len(kept) - len(free))
-    ids = [*free[: len(kept)], *fresh_ids]
+    same = same_again([current[i] for i in free], kept, id_map, shown)
+    left = iter(sorted(set(free) - set(same.values())))
+    fresh = itertools.count(document.next_id)
+    ids = [same[s.id] if s.id in same else next(left, None) or next(fresh) for s in kept]
     table = np.zeros(n, np.int64)
     for segment, new_id in zip(kept, ids, strict=True):
         table[segment.id] = new_id
@@ -81,7 +88,7 @@ def propose(document: Document, frame: int, proposed: Segmentation, name: str = 
         new_id: replace(
             segment,
             id=new_id,
-            area=int(visible[segment.id]),
+            area=visible[segment.id],
             bbox=where.get(new_id, segment.bbox),
         )
         for segment, new_id in zip(kept, ids, strict=True)
