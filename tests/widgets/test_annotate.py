@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
+from tests.annotation.random_edits import state
 from tests.canvas import Hand
 from tests.result_bench import CATEGORIES, ResultBench, segmentation
 
 from napari_eomt.annotation import operations
+from napari_eomt.annotation.files import load_document
 from napari_eomt.annotation.shapes import split_by_line
 from napari_eomt.settings import load_settings
 from napari_eomt.structures.axes import AxisRoles
@@ -59,6 +61,7 @@ def test_an_empty_page_says_what_comes_next(viewer, dock, monkeypatch):
     opened = []
     monkeypatch.setattr(type(viewer), "open_sample", lambda _, *args: opened.append(args))
     assert page.content.isHidden()
+    assert page.draw.isHidden()
     assert "Open an image" in page.hint.text()
     page.start.click()
     assert opened == [("napari-eomt", "nuclei_fluorescence_large")]
@@ -66,6 +69,7 @@ def test_an_empty_page_says_what_comes_next(viewer, dock, monkeypatch):
     page.segment_requested.connect(lambda: ran.append(1))
     viewer.add_image(np.zeros((60, 80), np.uint8))
     assert page.start.text() == "Segment"
+    assert not page.draw.isHidden()
     page.start.click()
     assert ran == [1]
     assert dock.page.is_running
@@ -75,6 +79,50 @@ def test_an_empty_page_says_what_comes_next(viewer, dock, monkeypatch):
     assert not page.content.isHidden()
     viewer.layers.remove(dock.current.result.view.layer)
     assert not page.start.isHidden()
+
+
+@pytest.mark.parametrize("n_frames", [0, 3])
+def test_objects_are_drawn_without_a_model(make_napari_viewer, qtbot, client, tmp_path, n_frames):
+    viewer = make_napari_viewer(show=True)
+    dock = opened(viewer, qtbot, client)
+    shape = (n_frames, 60, 80) if n_frames else (60, 80)
+    image = viewer.add_image(np.zeros(shape, np.uint8), name="image")
+    if n_frames:
+        viewer.dims.set_point(0, 1)
+    frame = 1 if n_frames else 0
+    dock.show_page("correct")
+    dock.annotate.draw.click()
+    result = dock.current.result
+    layer = result.view.layer
+    assert viewer.layers.selection.active is layer
+    assert dock.image.layer is image
+    assert (layer.mode, layer.selected_label) == ("paint", 1)
+    assert [c.name for c in result.document.categories.values()] == ["nucleus"]
+    assert not dock.annotate.content.isHidden()
+    assert dock.annotate.draw.isHidden()
+    assert "M takes the next number" in dock.bar.text.text()
+    assert dock.work.unsaved == []
+    hand = Hand(qtbot, viewer, layer)
+    hand.drag((20, 20), (20, 40))
+    hand.press(Qt.Key.Key_M)
+    hand.drag((40, 20), (40, 40))
+    segments = result.document.segments(frame)
+    assert {i: s.status for i, s in segments.items()} == {1: Status.DRAWN, 2: Status.DRAWN}
+    assert dock.annotate.table.model.rowCount() == 2
+    assert set(layer.features["index"]) == {1, 2}
+    dock.annotate.categories.add_category()
+    result.session.select([(frame, 2)])
+    layer.mode = "pan_zoom"
+    hand.press(Qt.Key.Key_2, Qt.KeyboardModifier.AltModifier)
+    assert layer.features["category"].nunique() == 2
+    before = state(result.document)
+    dock.saving.save_to(tmp_path / "drawn.eomt")
+    qtbot.waitUntil(lambda: dock.work.unsaved == [], timeout=10_000)
+    assert state(load_document(tmp_path / "drawn.eomt")[0]) == before
+    for _ in range(4):
+        hand.press(Qt.Key.Key_U)
+    assert not result.document.segments(frame)
+    assert not layer.data.any()
 
 
 def test_the_page_is_remembered_and_reached_by_keys(viewer, dock, qtbot, client):

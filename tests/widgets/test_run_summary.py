@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.utils.theme import get_theme
 from tests.result_bench import CATEGORIES, segmentation
 
 from napari_eomt.annotation import operations
@@ -49,6 +50,7 @@ def add_result(dock, viewer, n_frames=0):
 def test_the_line_counts_and_its_link_shows_these_the_worst_first(dock, viewer, qtbot):
     line = dock.page.summary
     assert line.isHidden()
+    dock.page.summary.show_link_color("")
     result = add_result(dock, viewer)
 
     def shows(text):
@@ -80,7 +82,8 @@ def test_the_line_counts_and_its_link_shows_these_the_worst_first(dock, viewer, 
 def test_of_a_stack_all_frames_are_counted_and_reviewed(dock, viewer, qtbot):
     result = add_result(dock, viewer, n_frames=3)
     line = dock.page.summary
-    text = '12 objects in 3 frames · <a href="review">6 uncertain</a>'
+    color = get_theme(viewer.theme).text.as_hex()
+    text = f'12 objects in 3 frames · <a href="review" style="color: {color}">6 uncertain</a>'
     qtbot.waitUntil(lambda: line.text() == text, timeout=2000)
     line.linkActivated.emit("review")
     assert dock.review.choice.all_frames

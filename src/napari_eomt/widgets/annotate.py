@@ -38,6 +38,8 @@ class AnnotatePage(QWidget):
 
     segment_requested = Signal()
     sample_requested = Signal()
+    draw_requested = Signal()
+    """Objects shall be drawn by hand, without a model."""
     said = Signal(str)
     """What happened, in one line."""
     counted = Signal()
@@ -60,6 +62,11 @@ class AnnotatePage(QWidget):
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         self.start = QPushButton()
+        self.draw = QPushButton("Start with nothing: draw")
+        self.draw.setToolTip(
+            "Begin without a model: an empty layer of objects, with the brush in hand. The model "
+            "can be run later; it leaves alone what you have drawn."
+        )
         self.content = QWidget()
         self.bottom = QVBoxLayout()
         self.bottom.setContentsMargins(0, 0, 0, 0)
@@ -76,10 +83,12 @@ class AnnotatePage(QWidget):
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(self.hint)
         layout.addWidget(self.start)
+        layout.addWidget(self.draw)
         layout.addWidget(self.content, 1)
         layout.addStretch(0)
         self.lists.setHandleWidth(6)
         self.start.clicked.connect(self._on_start)
+        self.draw.clicked.connect(self.draw_requested)
         self.lists.splitterMoved.connect(self._on_moved)
         self._is_arranged = False
         self.table.shown.connect(self._on_shown)
@@ -126,8 +135,8 @@ class AnnotatePage(QWidget):
         has_result = self._current.result is not None
         if has_image:
             self.hint.setText(
-                "Nothing to correct yet. Let the model find objects in this image first; then "
-                "they are listed here."
+                "Nothing to correct yet. Let the model find objects in this image, or draw them; "
+                "then they are listed here."
             )
             self.start.setText("Segment")
             self.start.setToolTip("Find the objects of the image with the model (W).")
@@ -139,6 +148,7 @@ class AnnotatePage(QWidget):
             self.start.setToolTip("Open a fluorescence image of nuclei that comes with the plugin.")
         for widget in (self.hint, self.start):
             widget.setVisible(not has_result)
+        self.draw.setVisible(has_image and not has_result)
         self.content.setVisible(has_result)
 
     def _on_start(self) -> None:

@@ -18,10 +18,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.annotation.image_store import FolderStore
+from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.viewer.doubts import Doubts
+from napari_eomt.viewer.drawing import HINT, start_drawing
 from napari_eomt.viewer.image_folder import ImageFolder
 from napari_eomt.viewer.results import Results
 from napari_eomt.viewer.saved_work import SavedWork
@@ -168,6 +170,7 @@ class EomtDock(QWidget):
         self.page.axes.changed.connect(self._follow)
         self.annotate.sample_requested.connect(self._on_sample)
         self.annotate.said.connect(self.runner.say)
+        self.annotate.draw_requested.connect(self.start_drawing)
         self.annotate.segment_requested.connect(self.page.run_frame)
         self.current.refused.connect(self.bar.show_error)
         self.images.said.connect(self.runner.say)
@@ -217,6 +220,19 @@ class EomtDock(QWidget):
         self.show_page("correct")
         self.review.choice.choose(below=BELOW, all_frames=document.n_frames > 1)
         self.runner.run("next")
+
+    def start_drawing(self) -> None:
+        """Begin the objects of the image by hand, in the categories of the chosen model."""
+        layer, roles = self.image.layer, self.page.axes.roles
+        if layer is None or roles is None:
+            return
+        categories = self._model()[0].categories
+        try:
+            start_drawing(self._viewer, self.results, layer, roles, categories)
+        except EomtError as error:
+            self.bar.show_error(str(error))
+            return
+        self.runner.say(HINT)
 
     def show_page(self, name: str) -> None:
         """Bring a page to the front: "segment" or "correct"."""
@@ -426,6 +442,7 @@ class EomtDock(QWidget):
     def _on_theme(self) -> None:
         theme = get_theme(self._viewer.theme)
         self.page.show_accent(theme.current.as_hex())
+        self.page.summary.show_link_color(theme.text.as_hex())
         self.annotate.show_colors(theme.current.as_hex(), theme.text.as_hex())
         if self.models is not None:
             self.models.show_colors(theme.current.as_hex(), theme.text.as_hex())

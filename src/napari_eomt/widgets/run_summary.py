@@ -34,6 +34,7 @@ class RunSummary(QLabel):
         self._current = current
         self._counted: AnnotatePage | None = None
         self._seconds: dict[str, float] = {}
+        self._link_color = ""
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.RichText)
         # With the keyboard as well: Tab goes to the link, and Enter follows it.
@@ -54,6 +55,11 @@ class RunSummary(QLabel):
         page.counted.connect(self._timer.start)
         self.show_counts()
 
+    def show_link_color(self, color: str) -> None:
+        """Show the link in a theme's colour, "#RRGGBB": Qt's own blue cannot be read on dark."""
+        self._link_color = color
+        self.show_counts()
+
     def show_seconds(self, key: str, seconds: float) -> None:
         """Say how long the last run took that made a result."""
         self._seconds[key] = seconds
@@ -72,7 +78,8 @@ class RunSummary(QLabel):
             parts[0] += " in 1 frame" if n_frames == 1 else f" in {n_frames:,} frames"
         n = rows.n_uncertain(BELOW)
         if n:
-            parts.append(f'<a href="review">{n:,} uncertain</a>')
+            style = f' style="color: {self._link_color}"' if self._link_color else ""
+            parts.append(f'<a href="review"{style}>{n:,} uncertain</a>')
         elif rows.n_objects:
             parts.append("none uncertain")
         if result.key in self._seconds:
