@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +42,8 @@ from napari_eomt.worker.client import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 
 ANSWERS = (CandidatesFound, MaskFound, SplitFound, NoneKept, Cancelled, Failed)
 
@@ -147,44 +151,47 @@ def test_frames_come_with_their_uncertainty(asked: Talk, kept):
             assert one.score == pytest.approx(other.score, abs=1e-6)
 
 
-def test_only_the_newest_question_of_a_kind_is_answered(asked: Talk, model, kept):
+@contextmanager
+def stopped(client):
+    """Have the worker do nothing, so that what is asked waits."""
+    os.kill(client.pid, signal.SIGSTOP)
+    yield
+    os.kill(client.pid, signal.SIGCONT)
+
+
+@posix
+def test_only_the_newest_question_of_a_kind_is_answered(asked: Talk, kept):
     client, (y, x) = asked.client, centre(kept)
-    slow = client.segment(model("slow"), Frames(), range(2), WHOLE, "other")
-    talk_until(asked, lambda e: getattr(e, "state", None) is WorkerState.BUSY)
+    part = candidates_at(kept, y, x, TILES)[0].parts
+    with stopped(client):
+        points, areas, hiddens, masks = ask_often(client, y, x, part)
+    for old in (points, areas, hiddens):
+        for job, later in itertools.pairwise(old):
+            assert answer(asked, job) == Cancelled(job, 0, superseded_by=later)
+        assert isinstance(answer(asked, old[-1]), CandidatesFound)
+    # Every mask that is asked for is wanted.
+    assert all(isinstance(answer(asked, job), MaskFound) for job in masks)
+
+
+def ask_often(client, y, x, part):
     points = [client.candidates("kept", 0, TILES, point=(y + k, x)) for k in range(20)]
     areas = [client.candidates("kept", 0, TILES, area=(y, x, y + k, x + 9)) for k in range(1, 4)]
     hiddens = [client.hidden("kept", 0, TILES) for _ in range(3)]
-    part = candidates_at(kept, y, x, TILES)[0].parts
     masks = [client.mask("kept", 0, part, TILES) for _ in range(4)]
-    for old in (points, areas, hiddens):
-        for job, later in itertools.pairwise(old):
-            assert answer(asked, job) in (
-                Cancelled(job, 0, superseded_by=later),
-                # What was answered before the later one was asked.
-                *asked.of(CandidatesFound, job),
-            )
-        assert isinstance(answer(asked, old[-1]), CandidatesFound)
-    assert sum(len(asked.of(CandidatesFound, job)) for job in points) <= 3
-    # Every mask that is asked for is wanted.
-    assert all(isinstance(answer(asked, job), MaskFound) for job in masks)
-    assert isinstance(asked.end(slow), Finished)
+    return points, areas, hiddens, masks
 
 
-def test_questions_wait_for_a_tile_and_for_no_job(asked: Talk, model, kept):
+def test_questions_wait_for_no_job(asked: Talk, model, kept):
     client, (y, x) = asked.client, centre(kept)
     source = Frames(side=1500)
     job = client.segment(model("slow"), source, [0], TILES, "long")
     talk_until(asked, lambda e: isinstance(e, JobProgress) and e.job == job and e.done > 0)
     queued = client.decide("kept", [0], TILES)
-    seconds = []
     for k in range(3):
-        start = time.monotonic()
         found = answer(asked, client.candidates("kept", 0, TILES, point=(y, x + k / 9)))
-        seconds.append(time.monotonic() - start)
         assert isinstance(found, CandidatesFound)
     assert not asked.of(Finished, job)
     assert not asked.of(Finished, queued)
-    assert max(seconds) < 2  # a batch of views takes 0.2 s and more
     assert client.state is WorkerState.BUSY
     client.cancel(job)
     assert isinstance(asked.end(job), Cancelled)
@@ -252,14 +259,13 @@ def test_either_a_point_or_an_area_is_asked_for(asked: Talk, where):
         asked.client.candidates("kept", 0, TILES, **where)
 
 
-def test_a_cancelled_question_stays_unanswered(asked: Talk, model):
+@posix
+def test_a_cancelled_question_stays_unanswered(asked: Talk):
     client = asked.client
-    slow = client.segment(model("slow"), Frames(), [0], WHOLE, "other")
-    talk_until(asked, lambda e: getattr(e, "state", None) is WorkerState.BUSY)
-    job = client.candidates("kept", 0, TILES, point=(3, 3))
-    client.cancel(job)
+    with stopped(client):
+        job = client.candidates("kept", 0, TILES, point=(3, 3))
+        client.cancel(job)
     assert answer(asked, job) == Cancelled(job, 0)
-    asked.end(slow)
     last = client.candidates("kept", 0, TILES, point=(3, 3))
     answer(asked, last)
     assert not asked.of(CandidatesFound, job)
@@ -280,7 +286,7 @@ def test_a_question_starts_no_process(fresh: Talk):
     assert fresh.client.state is WorkerState.CLOSED
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@posix
 def test_a_killed_worker_keeps_none(fresh: Talk, plain, model):
     client = fresh.client
     fresh.end(client.segment(plain, Frames(), [0], WHOLE, "k"))
@@ -302,14 +308,22 @@ def test_a_killed_worker_keeps_none(fresh: Talk, plain, model):
     assert isinstance(answer(fresh, again), CandidatesFound)
 
 
-def test_closing_drops_questions(hooked: None, plain, model):
-    talk = Talk(WorkerClient(n_threads=1))
-    talk.end(talk.client.segment(plain, Frames(), [0], WHOLE, "k"))
-    slow = talk.client.segment(model("very-slow"), Frames(), [0], WHOLE, "other")
-    talk_until(talk, lambda e: isinstance(e, JobProgress) and e.job == slow and e.what == "tile")
-    job = talk.client.candidates("k", 0, WHOLE, point=(3, 3))
-    talk.client.close()
-    assert answer(talk, job) == Cancelled(job, 0)
+@posix
+def test_closing_drops_questions_and_a_forward_pass_does_not_hold_them_up(fresh, plain, model):
+    client = fresh.client
+    fresh.end(client.segment(plain, Frames(), [0], WHOLE, "k"))
+    slow = client.segment(model("very-slow"), Frames(), [0], WHOLE, "other")
+    talk_until(fresh, lambda e: isinstance(e, JobProgress) and e.job == slow and e.what == "tile")
+    # Its only forward pass takes a minute.
+    job = client.candidates("k", 0, WHOLE, point=(3, 3))
+    assert isinstance(answer(fresh, job), CandidatesFound)
+    job = client.mask("k", 0, [(0, 0)], WHOLE)
+    assert isinstance(answer(fresh, job), MaskFound)
+    assert not fresh.of(Finished, slow)
+    os.kill(client.pid, signal.SIGSTOP)
+    job = client.candidates("k", 0, WHOLE, point=(3, 3))
+    client.close()
+    assert answer(fresh, job) == Cancelled(job, 0)
 
 
 def test_the_window_reads_answers_without_torch():

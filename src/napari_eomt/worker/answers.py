@@ -1,7 +1,10 @@
-"""Answering questions about kept proposals, inside the worker process."""
+"""Answering questions about kept proposals, inside the worker process, in a thread of its own."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 import traceback
 from dataclasses import replace
@@ -24,11 +27,49 @@ from napari_eomt.worker.messages import (
     NoneKept,
     SplitFound,
 )
-from napari_eomt.worker.protocol import Ask, Question
+from napari_eomt.worker.protocol import Answer, Ask, Question
 
 if TYPE_CHECKING:
     from napari_eomt.inference.proposals import Proposals
     from napari_eomt.structures.candidates import Candidate
+    from napari_eomt.worker.kept import Kept
+    from napari_eomt.worker.process import Channel
+
+_SWITCH_S = 0.001
+"""After which the thread of the jobs leaves Python's lock to the one that answers, at the latest;
+Python's own 5 ms would be most of the time of an answer."""
+
+
+class Answers:
+    """The thread that answers questions.
+
+    Parameters
+    ----------
+    channel : Channel
+    kept : Kept
+        What the questions are about.
+    """
+
+    def __init__(self, channel: Channel, kept: Kept[Proposals]) -> None:
+        self.pause = threading.Lock()
+        """Held while proposals are looked at; whoever holds it has them alone."""
+        self._channel, self._kept = channel, kept
+
+    def start(self) -> None:
+        """Answer from now on."""
+        sys.setswitchinterval(_SWITCH_S)
+        threading.Thread(target=self._run, name="answer", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                question = self._channel.next_question()
+                with self.pause:
+                    event = answer(question, self._kept.get(question.key, question.frame))
+                self._channel.send(Answer(question.job, event))
+        except BaseException:  # noqa: BLE001 - without this thread the window waits for ever
+            traceback.print_exc()
+            os._exit(1)
 
 
 def answer(ask: Ask, proposals: Proposals | None) -> Event:

@@ -64,9 +64,9 @@ class WorkerClient:
     three times within a minute is not started again before the next job or `start`; then the
     queued jobs fail too.
 
-    Questions about kept proposals (`candidates`, `hidden`, `mask`, `split`) wait for no job: an
-    idle process answers within milliseconds, a busy one between two tiles or frames. They start
-    no process; where nothing is kept, the answer is `NoneKept`.
+    Questions about kept proposals (`candidates`, `hidden`, `mask`, `split`) wait for no job: a
+    thread beside the model answers them, within milliseconds. They start no process; where
+    nothing is kept, the answer is `NoneKept`.
 
     Parameters
     ----------

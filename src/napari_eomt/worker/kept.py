@@ -1,7 +1,8 @@
-"""Proposals kept in the worker, within a number of bytes."""
+"""Proposals kept in the worker, within a number of bytes. Used by two threads."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import Generic, Protocol, TypeVar
 
@@ -29,34 +30,46 @@ class Kept(Generic[T]):
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.nbytes = 0
-        self._items: OrderedDict[tuple[str, int], tuple[T, int]] = OrderedDict()
+        self._items: OrderedDict[tuple[str, int], tuple[T, int, int]] = OrderedDict()
+        self._n_puts = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put(self, key: str, frame: int, item: T | None) -> None:
         """Keep `item`, in place of what was kept for this frame; None only drops that."""
-        self._drop((key, frame))
-        if item is None or item.nbytes > self.max_bytes:
-            return
-        n_bytes = item.nbytes
-        while self.nbytes + n_bytes > self.max_bytes:
-            self._drop(next(iter(self._items)))
-        self._items[key, frame] = (item, n_bytes)
-        self.nbytes += n_bytes
+        n_bytes = 0 if item is None else item.nbytes
+        with self._lock:
+            self._drop((key, frame))
+            if item is None or n_bytes > self.max_bytes:
+                return
+            while self.nbytes + n_bytes > self.max_bytes:
+                self._drop(next(iter(self._items)))
+            self._n_puts += 1
+            self._items[key, frame] = (item, n_bytes, self._n_puts)
+            self.nbytes += n_bytes
 
     def get(self, key: str, frame: int) -> T | None:
         """Return what is kept for a frame, which counts as its use."""
-        if (key, frame) not in self._items:
-            return None
-        self._items.move_to_end((key, frame))
-        return self._items[key, frame][0]
+        found = self.find(key, frame)
+        return None if found is None else found[0]
+
+    def find(self, key: str, frame: int) -> tuple[T, int] | None:
+        """Return what is kept for a frame, and a number that no other thing kept has, from 1."""
+        with self._lock:
+            if (key, frame) not in self._items:
+                return None
+            self._items.move_to_end((key, frame))
+            item, _, number = self._items[key, frame]
+        return item, number
 
     def forget(self, key: str) -> None:
         """Drop all frames of `key`."""
-        for place in [place for place in self._items if place[0] == key]:
-            self._drop(place)
+        with self._lock:
+            for place in [place for place in self._items if place[0] == key]:
+                self._drop(place)
 
     def _drop(self, place: tuple[str, int]) -> None:
-        _, n_bytes = self._items.pop(place, (None, 0))
+        _, n_bytes, _ = self._items.pop(place, (None, 0, 0))
         self.nbytes -= n_bytes

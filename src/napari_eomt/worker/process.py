@@ -26,6 +26,7 @@ from napari_eomt.worker.protocol import (
     Forget,
     FromWorker,
     Outcome,
+    Question,
     Ready,
     StartFailed,
     ToWorker,
@@ -52,13 +53,15 @@ class Channel:
         self._connection = connection
         self._cancelled = -1
         self._asked: dict[Hashable, Ask] = {}
-        self._asking = threading.Lock()
+        self._asking = threading.Condition()
+        self._sending = threading.Lock()
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
 
     def send(self, message: FromWorker) -> None:
         """Tell the client."""
         try:
-            self._connection.send(message)
+            with self._sending:
+                self._connection.send(message)
         except OSError:
             os._exit(0)  # the client is gone, and with it everybody who waits for an answer
 
@@ -66,12 +69,16 @@ class Channel:
         """Whether the client no longer wants this job."""
         return self._cancelled == job
 
-    def questions(self) -> list[Ask]:
-        """Return the questions that wait, of each lane the newest; they wait no longer."""
+    def next_question(self) -> Ask:
+        """Wait for a question and return it; it waits no longer.
+
+        Of each lane there is the newest only, and the cursor's is the first: it alone is in a
+        hurry.
+        """
         with self._asking:
-            questions = list(self._asked.values())
-            self._asked.clear()
-        return questions
+            self._asking.wait_for(lambda: self._asked)
+            lane = Question.POINT if Question.POINT in self._asked else next(iter(self._asked))
+            return self._asked.pop(lane)
 
     def _listen(self) -> None:
         while True:
@@ -88,10 +95,11 @@ class Channel:
                 # Seen between two tiles; jobs come one at a time, so one number is enough.
                 self._cancelled = message.job
             elif isinstance(message, Ask):
-                # Kept apart, so that they are answered in the middle of a job, too; in the inbox
-                # it only wakes who waits there.
+                # Kept apart: another thread answers them, in the middle of a job, too.
                 with self._asking:
                     self._asked[message.lane] = message
+                    self._asking.notify()
+                continue
             self.inbox.put(message)
 
 
@@ -155,6 +163,4 @@ def _serve(channel: Channel, options: Options) -> None:
                 runner.run(message)
         elif isinstance(message, Forget):
             runner.kept.forget(message.key)
-        elif isinstance(message, Ask):
-            runner.answer()
         # Anything else belongs to a job that ended before it was read.

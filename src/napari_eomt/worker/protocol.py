@@ -5,8 +5,8 @@ become free, `End`. The process answers with `Result` or `Missing` for each fram
 with `Ended` once, after which it touches none of the job's slots.
 
 Beside the jobs there are questions, `Ask`, which the process answers with an `Answer` each: at
-once while it is idle, else between two tiles or frames of the job. Of those that wait in one lane
-it answers the newest only.
+once, by a thread beside the one that does the jobs. Of those that wait in one lane it answers the
+newest only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Doing the jobs, inside the worker process: models, forward passes, kept proposals."""
+"""Doing the jobs, inside the worker process: models, forward passes, kept proposals.
+
+Questions about kept proposals have a thread of their own, which answers them while a model runs:
+a forward pass leaves Python's lock to others most of the time. What a job makes is seen by nobody
+else before it is kept, all at once; so an answer is about one run or another, never about both.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +22,9 @@ from napari_eomt.errors import EomtError
 from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.predict import KEEP_BYTES, Prediction, iter_predict
 from napari_eomt.models.load import load_segmenter
-from napari_eomt.worker.answers import answer
+from napari_eomt.worker.answers import Answers
 from napari_eomt.worker.kept import Kept
 from napari_eomt.worker.protocol import (
-    Answer,
-    Ask,
     Begin,
     Cancel,
     End,
@@ -95,10 +98,12 @@ class Runner:
         self._channel = channel
         self._slots = slots
         self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
+        self._answers = Answers(channel, self.kept)
         # The libraries' 380,000 objects live as long as the process: no later collection needs
         # to look at them, for 0.5 s each time.
         gc.collect()
         gc.freeze()
+        self._answers.start()
 
     def run(self, begin: Begin) -> None:
         """Do a job, whatever comes of it, and tell the client."""
@@ -131,12 +136,6 @@ class Runner:
         seconds = time.perf_counter() - started
         self._channel.send(Ended(begin.job, outcome, seconds, message, details))
 
-    def answer(self) -> None:
-        """Answer the questions that wait."""
-        for question in self._channel.questions():
-            event = answer(question, self.kept.get(question.key, question.frame))
-            self._channel.send(Answer(question.job, event))
-
     def _work(self, begin: Begin) -> None:
         segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
         object_size: float | None = None
@@ -155,8 +154,6 @@ class Runner:
             message = self._channel.inbox.get()
             if isinstance(message, Forget):
                 self.kept.forget(message.key)
-            elif isinstance(message, Ask):
-                self.answer()
             elif isinstance(message, Frame) and message.job == job:
                 self._stop_if_cancelled(job)
                 yield message
@@ -192,7 +189,6 @@ class Runner:
             if self._channel.is_cancelled(begin.job):
                 steps.close()
                 raise _CancelledError
-            self.answer()
             now = time.perf_counter()
             # More often than this nobody sees; small tiles take a few milliseconds.
             if now - last > _STEP_S:
@@ -217,7 +213,9 @@ class Runner:
         if proposals is None or begin.params is None or not proposals.fits(begin.params):
             self._channel.send(Missing(frame.job, frame.frame, frame.slot))
             return
-        decision = proposals.decide(begin.params)
+        # What proposals remember of themselves is not made for two threads at once.
+        with self._answers.pause:
+            decision = proposals.decide(begin.params)
         self._answer(
             frame,
             decision.segmentation,
