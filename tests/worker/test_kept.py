@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_eomt.worker.kept import Kept
+from napari_eomt.worker.kept import Kept, Recent
 
 
 @dataclass
@@ -44,3 +44,15 @@ def test_a_key_is_forgotten_with_all_its_frames():
     kept.forget("a")
     kept.forget("unknown")
     assert (kept.nbytes, len(kept)) == (20, 2)
+
+
+def test_what_was_used_long_ago_falls_out_and_nothing_is_held():
+    recent: Recent[Item] = Recent(2)
+    a, b, c, d = (Item(1) for _ in range(4))
+    assert [recent.use(one) for one in (a, b, a)] == [[], [], []]
+    (gone,) = recent.use(c)
+    assert gone is b
+    del a  # nobody else has it: it is no longer there to fall out
+    assert recent.use(d) == []
+    (gone,) = recent.use(b)
+    assert gone is c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from typing import Generic, Protocol, TypeVar
 
@@ -73,3 +74,24 @@ class Kept(Generic[T]):
     def _drop(self, place: tuple[str, int]) -> None:
         _, n_bytes, _ = self._items.pop(place, (None, 0, 0))
         self.nbytes -= n_bytes
+
+
+class Recent(Generic[T]):
+    """The things that were used last, as long as somebody else holds them.
+
+    Parameters
+    ----------
+    n : int
+        How many of them.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._items: list[weakref.ref[T]] = []
+
+    def use(self, item: T) -> list[T]:
+        """Note that `item` is used, and return what is no longer among the last ones."""
+        found = [ref() for ref in self._items]
+        recent = [item, *(one for one in found if one is not None and one is not item)]
+        self._items = [weakref.ref(one) for one in recent[: self._n]]
+        return recent[self._n :]

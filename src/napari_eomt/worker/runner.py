@@ -23,7 +23,7 @@ from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.predict import KEEP_BYTES, Prediction, iter_predict
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.worker.answers import Answers
-from napari_eomt.worker.kept import Kept
+from napari_eomt.worker.kept import Kept, Recent
 from napari_eomt.worker.protocol import (
     Begin,
     Cancel,
@@ -57,6 +57,8 @@ HOOK = "NAPARI_EOMT_WORKER_HOOK"
 """For tests: "module:function", which gets each loaded segmenter and returns one."""
 
 _MODELS_KEPT = 2
+_MEMORIES_KEPT = 2
+"""Frames whose next decision is quick: the one that is looked at, and the one made ready."""
 _STEP_S = 0.03
 
 
@@ -98,6 +100,7 @@ class Runner:
         self._channel = channel
         self._slots = slots
         self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
+        self._remembering: Recent[Proposals] = Recent(_MEMORIES_KEPT)
         self._answers = Answers(channel, self.kept)
         # The libraries' 380,000 objects live as long as the process: no later collection needs
         # to look at them, for 0.5 s each time.
@@ -194,6 +197,8 @@ class Runner:
             if now - last > _STEP_S:
                 last = now
                 self._channel.send(Step(begin.job, frame.frame, step.done, step.total, step.what))
+        if prediction.proposals is not None:
+            self._remember(prediction.proposals)
         self.kept.put(begin.key, frame.frame, prediction.proposals)
         self._answer(
             frame,
@@ -216,6 +221,7 @@ class Runner:
         # What proposals remember of themselves is not made for two threads at once.
         with self._answers.pause:
             decision = proposals.decide(begin.params)
+        self._remember(proposals)
         self._answer(
             frame,
             decision.segmentation,
@@ -227,6 +233,12 @@ class Runner:
             decision.queries,
             decision.uncertainty,
         )
+
+    def _remember(self, proposals: Proposals) -> None:
+        """Let these proposals remember their last decision, in place of those of long ago."""
+        for other in self._remembering.use(proposals):
+            with self._answers.pause:
+                other.memory.clear()
 
     def _answer(
         self,
