@@ -11,6 +11,7 @@ from napari_eomt.viewer import colormaps
 from napari_eomt.viewer.colormaps import (
     CategoryColors,
     by_category,
+    by_uncertainty,
     category_colors,
     hex_of,
     palette,
@@ -105,3 +106,18 @@ def test_colours_stay_with_their_categories():
     assert colors.of([b]) == {2: first[2]}
     assert colors.of([c, b])[3] not in first.values()
     assert colors.of([b, a, c])[1] == first[1]
+
+
+def test_uncertainty_goes_from_dark_blue_to_yellow_and_the_rest_is_grey():
+    values = {i: (i - 1) / 1000 for i in range(1, 1002)}
+    colormap = by_uncertainty({**values, 60_000: 2.0})
+    shown = colormap.map(np.array([0, 1, 1001, 60_000, 2000]))
+    assert shown[0, 3] == 0
+    assert shown[1, 2] > shown[1, 0], "blue"
+    assert shown[2, 0] > 0.9 > 0.5 > shown[2, 2], "yellow"
+    np.testing.assert_array_equal(shown[2], shown[3])
+    np.testing.assert_allclose(shown[4], [0.5, 0.5, 0.5, 1])
+    light = colormap.map(np.arange(1, 1002)).sum(1)
+    assert (np.diff(light) >= -1e-3).all(), "the more unsure, the lighter"
+    # napari takes no more than 1024 distinct colours.
+    assert colormap._num_unique_colors <= 70

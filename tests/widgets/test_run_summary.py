@@ -90,3 +90,32 @@ def test_of_a_stack_all_frames_are_counted_and_reviewed(dock, viewer, qtbot):
     assert len(dock.review.queue) == 6
     ((_, worst),) = result.session.selected
     assert worst.score is None
+
+
+def test_doubts_are_colours_until_they_are_settled(dock, viewer, qtbot):
+    result = add_result(dock, viewer)
+    layer, session = result.view.layer, result.session
+    before = layer.get_color(1)
+    box = dock.doubt_colors
+    box.click()
+    light = {i: sum(layer.get_color(i)[:3]) for i in (1, 2, 3, 4)}
+    assert light[4] > light[2] > light[3] > light[1], "1, 0.7, 0.4 and 0.1"
+    dock.doubts.know("key", 0, {(0, 1): Uncertainty(0.99, 0, 0, 0, 0)})
+    qtbot.waitUntil(lambda: sum(layer.get_color(1)[:3]) > light[2], timeout=2000)
+    grey = pytest.approx([0.5, 0.5, 0.5, 1])
+    session.do(operations.set_status(result.document, [(0, 1)], Status.ACCEPTED))
+    qtbot.waitUntil(lambda: list(layer.get_color(1)) == grey, timeout=2000)
+    layer.paint((50, 70), 90)
+    assert list(layer.get_color(90)) == grey, "drawn, by nobody's doubt"
+    # What is chosen on the Segment page comes back after it.
+    dock.page.by_category.click()
+    assert list(layer.get_color(1)) == grey
+    box.click()
+    assert list(layer.get_color(1)) == pytest.approx([*result.view.category_colors[7], 1])
+    dock.page.by_category.click()
+    np.testing.assert_allclose(layer.get_color(1), before)
+    box.click()
+    viewer.layers.remove(layer)
+    other = add_result(dock, viewer)
+    qtbot.waitUntil(lambda: sum(other.view.layer.get_color(4)[:3]) > 2, timeout=2000)
+    assert dock.doubt_colors._colored is other

@@ -26,6 +26,11 @@ Rgb: TypeAlias = tuple[float, float, float]
 # a dark window), and the yellow last, which is faint on white.
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#F0E442")
 
+N_UNCERTAINTIES = 64
+"""Colours between sure and unsure."""
+
+_GREY = np.array([0.5, 0.5, 0.5, 1], np.float32)
+
 _HEX = re.compile("#[0-9A-Fa-f]{6}")
 
 
@@ -129,4 +134,20 @@ def by_category(
     }
     for segment in segments:
         color_dict[segment.id] = rgba[segment.category_id]
+    return SegmentColormap(color_dict=color_dict)
+
+
+def by_uncertainty(values: Mapping[int, float]) -> SegmentColormap:
+    """Return a colormap from dark blue, sure, to yellow (cividis, which all eyes tell apart).
+
+    Parameters
+    ----------
+    values : mapping of int to float
+        By segment id, 0 to 1; ids that are not in it are grey.
+    """
+    steps = Colormap("cividis")(np.linspace(0, 1, N_UNCERTAINTIES)).astype(np.float32)
+    shared = list(steps)
+    color_dict: dict[int | None, np.ndarray] = {None: _GREY, 0: np.zeros(4, np.float32)}
+    for i, value in values.items():
+        color_dict[i] = shared[round(min(1.0, max(0.0, value)) * (N_UNCERTAINTIES - 1))]
     return SegmentColormap(color_dict=color_dict)

@@ -14,13 +14,18 @@ from psygnal import Signal
 from napari_eomt.annotation.canvas import around
 from napari_eomt.annotation.edits import joined
 from napari_eomt.annotation.operations import painted
-from napari_eomt.viewer.colormaps import CategoryColors, by_category, shows_ids_to
+from napari_eomt.viewer.colormaps import (
+    CategoryColors,
+    by_category,
+    by_uncertainty,
+    shows_ids_to,
+)
 from napari_eomt.viewer.features import FeatureTable
 from napari_eomt.viewer.image_source import layer_array
 from napari_eomt.viewer.labels_sync import PaintTracker, Touched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from napari.layers import Image
 
@@ -55,6 +60,7 @@ class ResultLayer:
         self._roles = roles
         self._colors = CategoryColors()
         self._by_category = self._needs_colors = False
+        self._uncertainties: Mapping[int, float] | None = None
         self._is_recording = self._is_batch = self._is_stale = self._is_closed = False
         # A channel axis between others must stay, or the axes before it would move.
         self._channel_axis = (
@@ -217,12 +223,23 @@ class ResultLayer:
     def _show_table(self) -> None:
         self._is_stale = False
         self.layer.features = self._table.frame()
-        if self._by_category and self._needs_colors:
+        if self._by_category and self._needs_colors and self._uncertainties is None:
             self._color()
 
     def color_by_category(self, by: bool) -> None:
         """Colour the objects by their category, or each by itself."""
         self._by_category = by
+        self._color()
+
+    def color_by_uncertainty(self, values: Mapping[int, float] | None) -> None:
+        """Colour the objects by how unsure a model is of them, whatever else is chosen.
+
+        Parameters
+        ----------
+        values : mapping of int to float, optional
+            By id, 0 to 1; other ids are grey. None: as it was before.
+        """
+        self._uncertainties = values
         self._color()
 
     def _recolors(self, edit: Edit) -> bool:
@@ -240,7 +257,10 @@ class ResultLayer:
 
     def _color(self) -> None:
         self._needs_colors = False
-        if self._by_category and shows_ids_to(self.document.next_id - 1):
+        can_choose = shows_ids_to(self.document.next_id - 1)
+        if self._uncertainties is not None and can_choose:
+            self.layer.colormap = by_uncertainty(self._uncertainties)
+        elif self._by_category and can_choose:
             segments = (segment for _, segment in self.document.iter_segments())
             self.layer.colormap = by_category(segments, self.category_colors, self._category_id)
         else:

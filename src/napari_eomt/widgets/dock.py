@@ -35,6 +35,7 @@ from napari_eomt.widgets.candidates import CandidateBar
 from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.closing import ClosingGuard
 from napari_eomt.widgets.current import Current
+from napari_eomt.widgets.doubt_colors import DoubtColors
 from napari_eomt.widgets.fold import Fold
 from napari_eomt.widgets.image_list import ImageList
 from napari_eomt.widgets.image_picker import ImagePicker
@@ -131,6 +132,8 @@ class EomtDock(QWidget):
         self.annotate.add_part(self.candidates)
         self.review = ReviewStrip(self.runner, self.current, self.doubts)
         self.annotate.add_part(self.review)
+        self.doubt_colors = DoubtColors(self.current, self.annotate)
+        self.review.choice.add_part(self.doubt_colors)
         # After the page: what it is told of a run must be in the document by then.
         self.review.watch(self.jobs, self.results)
         self.work = SavedWork(napari_viewer, self.results)

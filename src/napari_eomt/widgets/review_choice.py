@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.annotation.review_order import Order
+from napari_eomt.widgets.flow import FlowLayout
 
 BELOW = 0.5
 """Certainty below which an object is uncertain, unless the user says otherwise."""
@@ -69,12 +70,16 @@ class ReviewChoice(QWidget):
             combo.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
-        first, second = QHBoxLayout(), QHBoxLayout()
+        first, limit = QHBoxLayout(), QHBoxLayout()
+        second = self._second = FlowLayout()
         first.addWidget(self.orders, 3)
         first.addWidget(self.frames, 2)
-        second.addWidget(self.only)
-        second.addWidget(self.limit)
-        second.addStretch(1)
+        limit.setContentsMargins(0, 0, 0, 0)
+        limit.addWidget(self.only)
+        limit.addWidget(self.limit)
+        below = QWidget()
+        below.setLayout(limit)
+        second.addWidget(below)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -86,6 +91,10 @@ class ReviewChoice(QWidget):
         self.frames.currentIndexChanged.connect(self._on_changed)
         self.only.toggled.connect(self._on_changed)
         self.limit.valueChanged.connect(self._on_changed)
+
+    def add_part(self, widget: QWidget) -> None:
+        """Put a widget after what is chosen here."""
+        self._second.addWidget(widget)
 
     @property
     def order(self) -> Order:

@@ -146,9 +146,8 @@ class SegmentRows:
         below : float
             Certainty, 1 - uncertainty.
         """
-        n = len(self._keys)
-        left = self._is_there[:n] & (self._statuses[:n] == _PROPOSED) & ~self._is_locked[:n]
-        return int((left & (1 - self._uncertainties[:n] < below)).sum())
+        left = self._is_left()
+        return int((left & (1 - self._uncertainties[: len(left)] < below)).sum())
 
     @property
     def n_frames(self) -> int:
@@ -162,19 +161,24 @@ class SegmentRows:
         value = float(self._uncertainties[row])
         return None if np.isnan(value) else value
 
-    def uncertainties(self) -> dict[int, float]:
-        """Return how unsure the model was of the segments that are there, by id; the most of it.
+    def uncertainties_left(self) -> dict[int, float]:
+        """Return how unsure the model is of what is still to be decided, by id.
 
-        Those of which no model has spoken are left out.
+        Of an id in several frames it is the most.
         """
         found: dict[int, float] = {}
-        n = len(self._keys)
-        there = self._is_there[:n] & ~np.isnan(self._uncertainties[:n])
-        rows = np.flatnonzero(there)
+        rows = np.flatnonzero(self._is_left())
         values = self._uncertainties[rows].tolist()
         for i, value in zip(self._ids[rows].tolist(), values, strict=True):
             found[i] = max(value, found.get(i, 0.0))
         return found
+
+    def _is_left(self) -> npt.NDArray[np.bool_]:
+        """Say of each row whether it is still to be decided."""
+        n = len(self._keys)
+        left: npt.NDArray[np.bool_] = self._is_there[:n] & (self._statuses[:n] == _PROPOSED)
+        left &= ~self._is_locked[:n]
+        return left
 
     def row(self, key: Key) -> int | None:
         """Return the row of a segment that is there."""

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractItemView, QLabel, QVBoxLayout, QWidget
 from napari_eomt.annotation import operations
 from napari_eomt.widgets.row_filter_bar import RowFilterBar
 from napari_eomt.widgets.segment_model import NAMES, SegmentModel
-from napari_eomt.widgets.segment_view import CategoryDelegate, SegmentView
+from napari_eomt.widgets.segment_view import CategoryDelegate, SegmentView, StatusDelegate
 
 if TYPE_CHECKING:
     from napari_eomt.annotation.edits import Edit
@@ -40,6 +40,7 @@ class SegmentTable(QWidget):
         self.view = SegmentView()
         self.view.setModel(self.model)
         self.view.setItemDelegateForColumn(NAMES.index("category"), CategoryDelegate(current, self))
+        self.view.setItemDelegateForColumn(NAMES.index("status"), StatusDelegate(self))
         self.view.sortByColumn(NAMES.index("score"), Qt.SortOrder.AscendingOrder)
         self.count = QLabel()
         self.count.setWordWrap(True)

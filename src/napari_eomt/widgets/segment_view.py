@@ -112,6 +112,10 @@ class SegmentView(QTableView):
         else:
             super().keyPressEvent(event)
 
+    @staticmethod
+    def _used(widths: dict[Column, int], hidden: set[Column]) -> int:
+        return CATEGORY_WIDTH + sum(w for name, w in widths.items() if name not in hidden)
+
     def _on_double_clicked(self, index: QModelIndex) -> None:
         if NAMES[index.column()] not in ("category", "note"):
             self.shown.emit(index.row())
@@ -125,13 +129,18 @@ class SegmentView(QTableView):
         widths: dict[Column, int] = {
             name: metrics.horizontalAdvance(text) + PADDING for name, text in _WIDE.items()
         }
+        sign = metrics.horizontalAdvance("Status") + PADDING
         widths["status"] += ICON_WIDTH
         widths["id"] = metrics.horizontalAdvance("8" * len(str(self._max_id))) + PADDING
         hidden: set[Column] = set() if self._has_frames else {"frame"}
         for name in _HIDDEN_FIRST:
-            used = sum(width for other, width in widths.items() if other not in hidden)
-            if used + CATEGORY_WIDTH <= viewport.width():
+            if self._used(widths, hidden) <= viewport.width():
                 break
+            if name == "score":
+                # Rather a sign alone for the status than neither of these numbers.
+                widths["status"] = sign
+                if self._used(widths, hidden) <= viewport.width():
+                    break
             hidden.add(name)
         for k, name in enumerate(NAMES):
             self.setColumnHidden(k, name in hidden)
@@ -140,6 +149,18 @@ class SegmentView(QTableView):
             header.setSectionResizeMode(k, mode.Stretch if stretches else mode.Fixed)
             if not stretches:
                 self.setColumnWidth(k, widths[name])
+
+
+class StatusDelegate(QStyledItemDelegate):
+    """Draws the sign of a status, and its word where there is room; the tooltip has both."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem | None, index: QModelIndex) -> None:
+        """Leave out a word that would be cut off."""
+        super().initStyleOption(option, index)
+        if option is not None:
+            needed = option.fontMetrics.horizontalAdvance(option.text) + ICON_WIDTH
+            if needed > option.rect.width():
+                option.text = ""
 
 
 class CategoryDelegate(QStyledItemDelegate):
