@@ -266,7 +266,9 @@ MASK = ("frames", 0, "segments", 0, "mask")
     ("change", "says"),
     [
         (put(["format"], "other"), "format: Input should be 'napari-eomt document'"),
-        (put(["version"], 2), "is of version 2.*up to 1.*Update"),
+        (put(["version"], 3), "is of version 3.*up to 2.*Update"),
+        (put(["origin"], {"path": "a", "image_ids": [1]}), "image_ids are 1; there are 2 frames"),
+        (put(["origin"], {"path": 3}), "origin.path"),
         (put(["version"], "1"), "version"),
         (put(["version"], 0), "version"),
         (drop("version"), "version: Field required"),
@@ -431,4 +433,4 @@ def test_a_fingerprint_tells_images_apart():
 
 
 def test_the_version_of_the_format_is_the_one_that_is_documented():
-    assert files.VERSION == 1
+    assert files.VERSION == 2

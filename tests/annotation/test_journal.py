@@ -80,14 +80,14 @@ def test_records_round_trip(seed):
     for edit in edits_of(seed)[0]:
         record = encode(edit)
         assert plain(decode(record[8:])) == plain(edit)
-    for record in [Head(version=1, generation=3, follows=None), Saved(path="/a/ü")]:
+    for record in [Head(version=2, generation=3, follows=None), Saved(path="/a/ü")]:
         assert decode(encode(record)[8:]) == record
 
 
 def test_an_edit_of_everything_round_trips():
     mask = Runs.of(np.eye(3, dtype=bool), (1, 2))
     segment = Segment(
-        5, -3, 0.25, False, True, Status.REJECTED, "m", 9, 3, (1, 2, 4, 5), True, "ü\n", mask
+        5, -3, 0.25, False, True, Status.REJECTED, "m", 9, 3, (1, 2, 4, 5), True, "ü\n", mask, 2**60
     )
     category = Category(-3, "a\0b", False, "#123456")
     edit = Edit(
@@ -251,8 +251,8 @@ def test_after_a_damaged_journal_the_next_one_does_not_count(tmp_path):
 
 def test_a_journal_of_a_newer_version_is_left_alone(tmp_path):
     path = start(tmp_path, [])
-    path.write_bytes(encode(Head(version=2, generation=1, follows=None)))
-    with pytest.raises(DataError, match=r"newer than 1.*Update"):
+    path.write_bytes(encode(Head(version=3, generation=1, follows=None)))
+    with pytest.raises(DataError, match=r"newer than 2.*Update"):
         replay(tmp_path)
 
 

@@ -14,7 +14,7 @@ from napari_eomt.structures.segments import Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_eomt.annotation.document import Document
+    from napari_eomt.annotation.document import Document, Origin
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import IdMap, Segment
 
@@ -38,6 +38,7 @@ class Content:
     dtype: np.dtype[np.integer]
     categories: tuple[Category, ...]
     frames: dict[int, Frame]
+    origin: Origin | None = None
 
     @classmethod
     def of(cls, document: Document, *, copy: bool = True) -> Content:
@@ -69,6 +70,7 @@ class Content:
             document.id_maps.dtype,
             tuple(document.categories.values()),
             frames,
+            document.origin,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,25 @@ class FrameState(str, Enum):
     EXPORTED = "exported"
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The dataset that a document was read from, to be written back with nothing lost.
+
+    Parameters
+    ----------
+    path : str
+        Of its JSON.
+    image_ids : tuple of int
+        Of the image of each frame.
+    video_id : int or None
+        Of the video whose frames they are, if it is one.
+    """
+
+    path: str
+    image_ids: tuple[int, ...] = ()
+    video_id: int | None = None
+
+
 class Document:
     """The segments of an image, frame by frame, and the id maps that they lie in.
 
@@ -41,6 +61,8 @@ class Document:
     image_shape : (H, W)
         In pixels.
     categories : iterable of Category
+    origin : Origin, optional
+        The dataset that it was read from.
     """
 
     def __init__(
@@ -48,9 +70,11 @@ class Document:
         frame_shape: tuple[int, ...],
         image_shape: tuple[int, int],
         categories: Iterable[Category],
+        origin: Origin | None = None,
     ) -> None:
         self.frame_shape = frame_shape
         self.image_shape = image_shape
+        self.origin = origin
         # Zeroed pages cost nothing until they are written, however long the stack.
         self.id_maps: npt.NDArray[np.integer] = np.zeros((*frame_shape, *image_shape), np.uint16)
         self.next_id = 1
@@ -110,7 +134,8 @@ class Document:
 
     def copy(self) -> Document:
         """Return a copy that later edits leave alone: to be written while the work goes on."""
-        twin = Document(self.frame_shape, self.image_shape, self._categories.values())
+        categories = self._categories.values()
+        twin = Document(self.frame_shape, self.image_shape, categories, self.origin)
         twin.id_maps, twin.next_id = self.id_maps.copy(), self.next_id
         twin._segments = {frame: dict(here) for frame, here in self._segments.items()}
         twin._states = dict(self._states)

@@ -19,9 +19,11 @@ from napari_eomt.annotation.label_pages import iter_pages, measured, write_pages
 from napari_eomt.annotation.rows import (
     CategoryRow,
     FrameRow,
+    OriginRow,
     Row,
     category_row,
     first_error,
+    origin_row,
     segment_row,
 )
 from napari_eomt.errors import DataError, OutputError
@@ -38,7 +40,8 @@ SUFFIX = ".eomt"
 
 TABLE, LABELS = "document.json", "labels.tif"
 
-VERSION = 1
+VERSION = 2
+"""2: the dataset that a document was read from, and the annotations of its segments."""
 
 _FORMAT = "napari-eomt document"
 # What file managers leave behind.
@@ -60,6 +63,7 @@ class _Table(Row):
     image: ImageRef | None
     frame_shape: tuple[_Positive, ...]
     image_shape: tuple[_Positive, _Positive]
+    origin: OriginRow | None = None
     next_id: Annotated[int, Field(ge=1, le=2**32)]
     categories: tuple[CategoryRow, ...]
     frames: tuple[FrameRow, ...]
@@ -120,7 +124,10 @@ def load_document(folder: Path) -> tuple[Document, ImageRef | None]:
     pages = iter_pages(found / LABELS, table.image_shape, math.prod(table.frame_shape))
     first = next(pages)
     document = Document(
-        table.frame_shape, table.image_shape, [row.value() for row in table.categories]
+        table.frame_shape,
+        table.image_shape,
+        [row.value() for row in table.categories],
+        None if table.origin is None else table.origin.value(),
     )
     document.hold(table.next_id - 1)
     frames = {row.frame: row for row in table.frames}
@@ -183,6 +190,7 @@ def write_content(
             "image": None if image is None else image.model_dump(mode="json"),
             "frame_shape": content.frame_shape,
             "image_shape": content.image_shape,
+            "origin": None if content.origin is None else origin_row(content.origin),
             "next_id": content.next_id,
         }
     )
@@ -235,6 +243,10 @@ def _check_numbers(table: _Table, where: str) -> None:
         twice = next(i for i in categories if categories.count(i) > 1)
         raise _wrong(where, f"categories: the id {twice} is there twice")
     n_frames = math.prod(table.frame_shape)
+    if table.origin is not None and table.origin.video_id is None:
+        n_images = len(table.origin.image_ids)
+        if n_images != n_frames:
+            raise _wrong(where, f"origin.image_ids are {n_images}; there are {n_frames} frames")
     seen: set[int] = set()
     for k, row in enumerate(table.frames):
         if row.frame >= n_frames:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2
+"""2: segments know the annotation that they were read from."""
 
 _FRONT = struct.Struct("<II")  # length of the payload, checksum
 _LENGTH = struct.Struct("<I")

@@ -44,8 +44,8 @@ one that shares this much (IoU) with a rejected segment is rejected with it."""
 def propose(document: Document, frame: int, proposed: Segmentation, name: str = "Segment") -> Edit:
     """Replace what is merely proposed in a frame; locked segments keep their pixels.
 
-    What is proposed again keeps its id, and with it its colour and its row; the others take the
-    ids that are left over, lowest first, then new ones.
+    What is proposed again keeps its id, and with it its colour, its row and its annotation; the
+    others take the ids that are left over, lowest first, then new ones.
 
     Raises
     ------
@@ -90,6 +90,7 @@ def propose(document: Document, frame: int, proposed: Segmentation, name: str = 
             id=new_id,
             area=visible[segment.id],
             bbox=where.get(new_id, segment.bbox),
+            annotation_id=current[new_id].annotation_id if segment.id in same else None,
         )
         for segment, new_id in zip(kept, ids, strict=True)
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_eomt.annotation.document import FrameState
+from napari_eomt.annotation.document import FrameState, Origin
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.runs import Runs
 from napari_eomt.structures.segments import Segment, Status
@@ -82,6 +82,7 @@ class SegmentRow(Row):
     locked: bool = False
     note: str = ""
     mask: RunsRow | None = None
+    annotation_id: int | None = None
 
     def value(self) -> Segment:
         """Return the segment.
@@ -93,6 +94,18 @@ class SegmentRow(Row):
         """
         values = {name: getattr(self, name) for name in SegmentRow.model_fields}
         return Segment(**values | {"mask": None if self.mask is None else self.mask.value()})
+
+
+class OriginRow(Row):
+    """Where a document was read from: the fields of `Origin`."""
+
+    path: str
+    image_ids: tuple[int, ...] = ()
+    video_id: int | None = None
+
+    def value(self) -> Origin:
+        """Return the origin."""
+        return Origin(self.path, self.image_ids, self.video_id)
 
 
 class FrameRow(Row):
@@ -110,6 +123,15 @@ def category_row(category: Category) -> dict[str, Any]:
         "name": plain_text(category.name),
         "is_thing": bool(category.is_thing),
         "color": plain_text(category.color),
+    }
+
+
+def origin_row(origin: Origin) -> dict[str, Any]:
+    """Return an origin as a row."""
+    return {
+        "path": plain_text(origin.path),
+        "image_ids": [int(i) for i in origin.image_ids],
+        "video_id": None if origin.video_id is None else int(origin.video_id),
     }
 
 

@@ -275,7 +275,14 @@ def _put(
         if wanted.any():
             canvas.pixels[canvas.mask(segment.id)] = 0
             canvas.pixels[wanted] = segment.id
-            drawn[segment.id] = replace(segment, status=Status.DRAWN, score=None, mask=None)
+            old = here.get(segment.id)
+            # An annotation is of one image, but of a whole video.
+            annotation_id = None if old is None else old.annotation_id
+            if document.origin is not None and document.origin.video_id is not None:
+                annotation_id = segment.annotation_id
+            drawn[segment.id] = replace(
+                segment, status=Status.DRAWN, score=None, mask=None, annotation_id=annotation_id
+            )
     return canvas.edit(name, drawn)
 
 
@@ -321,7 +328,10 @@ def _divide(
     for k, i in zip(order, ids, strict=True):
         canvas.pixels[mask & (pieces == k)] = i
         what = described[k - 1] if k <= len(described) else segment
-        changed[i] = replace(edited(replace(what, status=segment.status)), id=i, mask=None)
+        # One piece goes on as the annotation that the whole was read from; the others are new.
+        annotation_id = segment.annotation_id if i == segment.id else None
+        what = replace(what, id=i, status=segment.status, mask=None, annotation_id=annotation_id)
+        changed[i] = edited(what)
     return canvas.edit(name, changed)
 
 

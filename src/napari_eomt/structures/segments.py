@@ -64,6 +64,8 @@ class Segment:
         What a person wrote about it.
     mask : Runs or None
         Where it was, for a rejected segment, whose pixels are void.
+    annotation_id : int or None
+        Id of the annotation that it was read from, in the document's origin.
     """
 
     id: int
@@ -79,6 +81,7 @@ class Segment:
     locked: bool = False
     note: str = ""
     mask: Runs | None = None
+    annotation_id: int | None = None
 
     @property
     def is_locked(self) -> bool:
