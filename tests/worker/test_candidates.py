@@ -219,6 +219,21 @@ def test_questions_leave_jobs_and_state_alone(asked: Talk, plain, kept):
     assert len(asked.states()) == states
 
 
+def test_a_candidate_of_an_older_run_has_no_mask_any_more(fresh: Talk, plain, kept):
+    client, (y, x) = fresh.client, centre(kept)
+    masks = []
+    for _ in range(2):
+        fresh.end(client.segment(plain, Frames(side=200), [0], TILES, "k"))
+        found = answer(fresh, client.candidates("k", 0, TILES, point=(y, x))).candidates
+        part, run = found[0].parts, found[0].run
+        masks.append((part, run))
+        assert isinstance(answer(fresh, client.mask("k", 0, part, TILES, run=run)), MaskFound)
+    (part, old), (_, new) = masks
+    assert 0 < old < new
+    assert isinstance(answer(fresh, client.mask("k", 0, part, TILES, run=old)), NoneKept)
+    assert isinstance(answer(fresh, client.mask("k", 0, part, TILES)), MaskFound)
+
+
 def test_none_kept_is_an_answer(asked: Talk):
     client = asked.client
     for job in (

@@ -49,6 +49,8 @@ class Candidate:
         Whether the edge of a tile cuts it.
     outlines : tuple of (N, 2) float32
         Where it was asked for outlines: lines around the mask and its holes.
+    run : int
+        Which run of the model its queries are of, as the worker counts them; 0 outside it.
     """
 
     query: QueryId
@@ -63,6 +65,7 @@ class Candidate:
     fit: float = 0.0
     is_cut: bool = False
     outlines: tuple[Outline, ...] = field(default=(), compare=False)
+    run: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -326,6 +326,9 @@ class CandidateFinder(QObject):
     def _on_document(self, edit: object) -> None:
         if self.shows_hidden:
             self._hidden_timer.start()
+        # A new run has other candidates here, and another mask threshold gives them new outlines.
+        if self.is_on and self._point is not None:
+            self._ask_at(self._point)
 
     def _on_escape(self) -> None:
         self.turn(False)

@@ -64,7 +64,9 @@ class WorkerCandidates(CandidateSource):
 
     def mask(self, key: str, frame: int, candidate: Candidate) -> int:
         """Ask for the mask of a candidate."""
-        return self._note(self._client.mask(key, frame, candidate.parts, self._params()))
+        return self._note(
+            self._client.mask(key, frame, candidate.parts, self._params(), run=candidate.run)
+        )
 
     def split(self, key: str, frame: int, mask: Mask, origin: tuple[int, int]) -> int:
         """Ask for the queries that see several objects in a mask."""

@@ -65,26 +65,26 @@ class Answers:
             while True:
                 question = self._channel.next_question()
                 with self.pause:
-                    event = answer(question, self._kept.get(question.key, question.frame))
+                    event = answer(question, self._kept.find(question.key, question.frame))
                 self._channel.send(Answer(question.job, event))
         except BaseException:  # noqa: BLE001 - without this thread the window waits for ever
             traceback.print_exc()
             os._exit(1)
 
 
-def answer(ask: Ask, proposals: Proposals | None) -> Event:
+def answer(ask: Ask, kept: tuple[Proposals, int] | None) -> Event:
     """Return the event that answers a question, whatever comes of it.
 
     Parameters
     ----------
     ask : Ask
-    proposals : Proposals or None
-        Of its key and frame, if they are kept.
+    kept : (Proposals, int) or None
+        Of its key and frame, if they are kept, and which run of the model they are of.
     """
-    if proposals is None:
+    if kept is None or ask.run not in (0, kept[1]):
         return NoneKept(ask.job, ask.key, ask.frame)
     try:
-        return _answer(ask, proposals)
+        return _answer(ask, *kept)
     except EomtError as error:
         return Failed(ask.job, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - a question may fail, the process goes on
@@ -92,7 +92,7 @@ def answer(ask: Ask, proposals: Proposals | None) -> Event:
         return Failed(ask.job, message, traceback.format_exc())
 
 
-def _answer(ask: Ask, proposals: Proposals) -> Event:
+def _answer(ask: Ask, proposals: Proposals, run: int) -> Event:
     started, params = time.perf_counter(), ask.params
 
     def seconds() -> float:
@@ -114,7 +114,8 @@ def _answer(ask: Ask, proposals: Proposals) -> Event:
         found = _outlined(proposals, ask, candidates_in(proposals, ask.area, params, ask.limit))
     else:
         raise ValueError(f"A question of the kind {ask.kind.value} without what it is about.")
-    return CandidatesFound(ask.job, ask.key, ask.frame, tuple(found), seconds())
+    candidates = tuple(replace(candidate, run=run) for candidate in found)
+    return CandidatesFound(ask.job, ask.key, ask.frame, candidates, seconds())
 
 
 def _outlined(proposals: Proposals, ask: Ask, found: list[Candidate]) -> list[Candidate]:

@@ -227,10 +227,15 @@ class WorkerClient:
         params: PredictParams,
         *,
         probability: bool = False,
+        run: int = 0,
     ) -> int:
-        """Ask for the mask of a candidate, given its parts. The answer is `MaskFound`."""
+        """Ask for the mask of a candidate, given its parts. The answer is `MaskFound`.
+
+        With the candidate's `run` it is `NoneKept` if the model was run anew since then: the same
+        parts would be another object.
+        """
         kind = Question.PROBABILITY if probability else Question.MASK
-        return self._ask(Ask(0, kind, key, frame, params, parts=tuple(parts)))
+        return self._ask(Ask(0, kind, key, frame, params, parts=tuple(parts), run=run))
 
     def split(self, key: str, frame: int, patch: Patch, params: PredictParams) -> int:
         """Ask whether the model sees several objects in a mask. The answer is `SplitFound`."""

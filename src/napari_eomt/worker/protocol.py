@@ -113,6 +113,8 @@ class Ask:
     parts : tuple of (view, query)
     patch : Patch
         The object to split.
+    run : int
+        Of the candidate that `parts` are of; 0 for whichever run is kept.
     """
 
     job: int
@@ -125,6 +127,7 @@ class Ask:
     area: npt.NDArray[np.float64] | None = None
     parts: tuple[QueryId, ...] = ()
     patch: Patch | None = None
+    run: int = 0
 
     @property
     def lane(self) -> Hashable:
