@@ -187,10 +187,10 @@ def test_what_is_shown(any_bench):
     bench = any_bench
     n = 3 if bench.document.n_frames == 3 else 1
     assert bench.model.rowCount() == 4 * n
-    # The least sure first, and last what nobody has given a score.
-    assert texts(bench, "score") == ["0.30"] * n + ["0.60"] * n + ["0.90"] * n + [""] * n
-    assert texts(bench, "category")[n : n + 1] == ["debris"]
-    assert texts(bench, "area")[0] == "400"
+    # What nobody has given a score first, as in the review, and then the least sure.
+    assert texts(bench, "score") == [""] * n + ["0.30"] * n + ["0.60"] * n + ["0.90"] * n
+    assert texts(bench, "category")[2 * n : 2 * n + 1] == ["debris"]
+    assert texts(bench, "area")[0] == "100"
     assert set(texts(bench, "status")) == {"proposed"}
     assert bench.view.isColumnHidden(NAMES.index("frame")) == (n == 1)
     assert f"{4 * n} objects" in bench.table.count.text()
@@ -386,9 +386,9 @@ def test_categories_and_notes_are_edited_in_place(bench, qtbot):
 def test_filters_are_combined_and_cleared(stack):
     bar = stack.table.filter
     bar.here.setChecked(True)
-    assert ids(stack) == [2, 3, 1, 4]
+    assert ids(stack) == [4, 2, 3, 1]
     stack.viewer.dims.set_point(0, 2)
-    assert ids(stack) == [10, 11, 9, 12]
+    assert ids(stack) == [12, 10, 11, 9]
     bar.min_score.setValue(0.5)
     bar.max_area.setValue(450)
     assert ids(stack) == [9]

@@ -63,8 +63,8 @@ class SegmentModel(QAbstractTableModel):
         self._current = current
         self._segments: SegmentRows | None = None
         self._filter = RowFilter()
-        self._column: Column = "score"
-        self._is_up = True
+        self._column: Column = "uncertainty"
+        self._is_up = False
         self._order: Indices = np.zeros(0, np.intp)
         self._places: Indices | None = None
         self._colors: dict[int, str] = {}

@@ -41,7 +41,8 @@ class SegmentTable(QWidget):
         self.view.setModel(self.model)
         self.view.setItemDelegateForColumn(NAMES.index("category"), CategoryDelegate(current, self))
         self.view.setItemDelegateForColumn(NAMES.index("status"), StatusDelegate(self))
-        self.view.sortByColumn(NAMES.index("score"), Qt.SortOrder.AscendingOrder)
+        # As in the review: the worst first.
+        self.view.sortByColumn(NAMES.index("uncertainty"), Qt.SortOrder.DescendingOrder)
         self.count = QLabel()
         self.count.setWordWrap(True)
         layout = QVBoxLayout(self)
