@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pycocotools.mask as coco_mask  # type: ignore[import-untyped]
 
 from napari_eomt.structures.outlines import outlines
-from napari_eomt.structures.rle import Rle, areas, decode_box, encode_mask, union
+from napari_eomt.structures.rle import Rle, areas, decode_box, empty, encode_mask, union
 
 if TYPE_CHECKING:
     from napari_eomt.structures.outlines import Point
@@ -124,7 +124,7 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) 
         )
     checked = _checked(polygons)
     if height * width == 0:
-        return encode_mask(np.zeros(size, bool))
+        return empty(size)
     drawn = []
     for k, whole in enumerate(checked):
         points = whole
@@ -138,7 +138,7 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) 
         if len(points):
             drawn.append(points.ravel().tolist())
     found = coco_mask.frPyObjects(drawn, height, width) if drawn else []
-    return union([encode_mask(np.zeros(size, bool)), *(Rle(size, one["counts"]) for one in found)])
+    return union([empty(size), *(Rle(size, one["counts"]) for one in found)])
 
 
 def _check(polygons: list[list[float]], rle: Rle) -> None:

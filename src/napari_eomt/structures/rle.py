@@ -125,8 +125,13 @@ def encode_mask(mask: npt.NDArray[Any]) -> Rle:
             f"A mask is an (H, W) array of booleans; this one is {mask.dtype} of {mask.shape}."
         )
     size = (mask.shape[0], mask.shape[1])
-    none = MaskRuns(np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return encode((mask != 0).view(np.uint8)).get(1) or _pack(size, none)[0]
+    return encode((mask != 0).view(np.uint8)).get(1) or empty(size)
+
+
+def empty(size: tuple[int, int]) -> Rle:
+    """Return the mask without a pixel; takes no image of that (H, W)."""
+    none = np.zeros(0, np.int64)
+    return _pack(size, MaskRuns(np.zeros(2, np.int64), none, none))[0]
 
 
 def decode(rle: Rle) -> npt.NDArray[np.bool_]:
