@@ -5,9 +5,14 @@
 The bundled model over drawn nuclei, in an image of 1024² pixels and one of 2048². The mouse jumps
 from nucleus to nucleus at moments that no timer knows; from its event "asked" is the question on
 its way, "known" the outline handed to the canvas, "drawn" the canvas shown with it. First while
-the worker is idle, then while it segments another image. In ms of the clock, so run it on an
-otherwise idle machine, and compare two versions on one: ``--json FILE`` keeps the medians, and
-``--against FILE`` tells them as ratios of those that another version has kept there.
+the worker is idle, then while it segments another image. "redraw" is what the canvas needs to be
+shown once more as it is: no outline can be drawn sooner, and napari itself repaints its window so
+once for each move, for the line of status at its foot; ``--without-status`` hides that line. With
+OpenGL in software that is most of the time.
+
+In ms of the clock, so run it on an otherwise idle machine, and compare two versions on one:
+``--json FILE`` keeps the medians, and ``--against FILE`` tells them as ratios of those that
+another version has kept there.
 """
 
 from __future__ import annotations
@@ -108,6 +113,14 @@ class Mouse:
         wait(lambda: "drawn" in self._times)
         return self._times
 
+    def redraw(self) -> float:
+        """Return the ms until the canvas is shown once more."""
+        self._times = {"known": 0.0}
+        self._start = perf_counter()
+        self._canvas._scene_canvas.update()
+        wait(lambda: "drawn" in self._times)
+        return self._times["drawn"]
+
     def points(self, n: int, seed: int) -> list[tuple[float, float]]:
         """Return the middles of nuclei that are in the window, no two the same in turn."""
         boxes = np.array([s.bbox for s in self._document.segments(0).values()], float)
@@ -162,11 +175,12 @@ def measure(mouse: Mouse, name: str, n: int, seed: int, told: dict[str, float]) 
         print(f"{name:26} {stage:6} p50 {p50:7.1f}  p90 {p90:7.1f}  p99 {p99:7.1f} ms{ratio}")
 
 
-def one_size(side: int, n: int, told: dict[str, float]) -> None:
+def one_size(side: int, n: int, told: dict[str, float], *, has_status: bool) -> None:
     viewer = napari.Viewer(show=True)
     window = viewer.window._qt_window
     window.move(0, 0)
     window.resize(1500, 950)
+    window.statusBar().setVisible(has_status)
     _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
     wait(lambda: "ready" in dock.model.status.text())
     viewer.add_image(nuclei(side, seed=1), name="nuclei")
@@ -176,6 +190,7 @@ def one_size(side: int, n: int, told: dict[str, float]) -> None:
     viewer.reset_view()
     pause(500)
     mouse = Mouse(viewer, dock)
+    print(f"{side}², redraw             p50 {np.median([mouse.redraw() for _ in range(30)]):14.1f}")
     measure(mouse, f"{side}², first", n, 1, told)
     measure(mouse, f"{side}², again", n, 1, told)
     other = Nuclei(nuclei(2048, seed=2))
@@ -193,12 +208,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--moves", type=int, default=200)
     parser.add_argument("--sides", type=int, nargs="+", default=[1024, 2048])
+    parser.add_argument("--without-status", action="store_true")
     parser.add_argument("--json", type=Path, help="file to keep the medians in")
     parser.add_argument("--against", type=Path, help="file of medians to compare with")
     args = parser.parse_args()
     told = json.loads(args.against.read_text()) if args.against else {}
     for side in args.sides:
-        one_size(side, args.moves, told)
+        one_size(side, args.moves, told, has_status=not args.without_status)
     if args.json:
         args.json.write_text(json.dumps(told, indent=1))
 
