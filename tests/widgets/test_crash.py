@@ -26,6 +26,9 @@ N_KILLS = int(os.environ.get("NAPARI_EOMT_TEST_KILLS", "3"))
 """Each window takes seconds to start. With more of them, and ``--junitxml=FILE``, the file says of
 each how many steps it made, and how many were lost."""
 
+N_FIRST = 6
+"""Steps before a window may be killed."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,6 +48,8 @@ def steps_until_killed(process, seconds):
     try:
         while (line := process.stdout.readline()) != "ready\n":
             assert line, "the window ended before it was ready"
+        # On a busy machine the first steps take longer than the shortest of these times.
+        first = [process.stdout.readline() for _ in range(N_FIRST)]
         time.sleep(seconds)
     finally:
         process.kill()
@@ -52,7 +57,8 @@ def steps_until_killed(process, seconds):
         rest = process.stdout.read()
         process.wait()
         process.stdout.close()
-    rows = [line.split() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+    lines = [*first, *rest.splitlines(keepends=True)]
+    rows = [line.split() for line in lines if line.endswith("\n")]
     return killed, [(float(a), float(b), text) for a, b, text in rows]
 
 
@@ -89,19 +95,19 @@ def image(tmp_path):
 def test_a_killed_window_offers_its_work_again(
     k, image, make_napari_viewer, qtbot, record_property
 ):
-    seconds = np.random.default_rng(k).uniform(0.3, 3)
+    seconds = np.random.default_rng(k).uniform(0, 3)
     killed, steps = steps_until_killed(started(k, image), seconds)
-    assert len(steps) > 5
+    assert len(steps) >= N_FIRST
 
     viewer = make_napari_viewer()
     viewer.add_image(np.load(image), name="cells")
     client = WorkerClient()
     dock = EomtDock(viewer, client=client)
     qtbot.addWidget(dock, before_close_func=lambda dock: dock.shutdown())
-    qtbot.waitUntil(lambda: dock.bar.action.text() == "Restore", timeout=10_000)
+    qtbot.waitUntil(lambda: dock.bar.action.text() == "Restore", timeout=60_000)
     assert "Unsaved work of last time: cells: " in dock.bar.text.text()
     dock.bar.action.click()
-    qtbot.waitUntil(lambda: dock.current.result is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: dock.current.result is not None, timeout=60_000)
 
     document, layer = dock.current.document, dock.current.result.view.layer
     # The kill may have come between a step and the line that tells of it.
