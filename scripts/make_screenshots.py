@@ -13,52 +13,88 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import TYPE_CHECKING
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_eomt.annotation.operations import set_status
+from napari_eomt.structures.segments import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_eomt.widgets.dock import EomtDock
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 XVFB = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"]
+TIMEOUT_S = 120
 MODEL = "eomt-large-coco-panoptic-640"
 
 
 def main() -> None:
     program = Path(sys.executable).with_name("napari-eomt")
     IMAGES.mkdir(exist_ok=True)
-    demo, models = IMAGES / "demo.png", IMAGES / "models.png"
-    for command, image in (
-        ([str(program), "demo", "--screenshot", str(demo)], demo),
-        ([sys.executable, __file__, str(models)], models),
-    ):
+    demo = IMAGES / "demo.png"
+    commands = {demo: [str(program), "demo", "--screenshot", str(demo)]}
+    for name in PICTURES:
+        image = IMAGES / f"{name}.png"
+        commands[image] = [sys.executable, __file__, str(image)]
+    for image, command in commands.items():
         with TemporaryDirectory() as folder:
             own = {"NAPARI_CONFIG": "", "NAPARI_EOMT_CONFIG_DIR": folder, "HF_HOME": folder}
+            own["NAPARI_EOMT_SESSIONS_DIR"] = folder
             on_display = [*XVFB, *command] if shutil.which("xvfb-run") else command
             subprocess.run(on_display, check=True, env={**os.environ, **own})
         print(image)
 
 
-def save_models(image: Path) -> None:
-    """Save a picture of the window of all models."""
-    import napari
-
-    viewer = napari.Viewer(show=True)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
+def models(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
+    """Return the window of all models."""
     dock.show_models()
     dock.models.select(MODEL)
+    return dock.models
+
+
+def correct(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
+    """Return the window with the page Correct, a few objects decided."""
+    viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
+    dock.page.run_frame()
+    _settle(TIMEOUT_S, lambda: dock.current.result is not None and not dock.page.is_running)
+    dock.show_page("correct")
+    result = dock.current.result
+    ids = sorted(result.document.segments(0))
+    result.session.do(set_status(result.document, [(0, i) for i in ids[3:9]], Status.ACCEPTED))
+    result.session.select([(0, ids[0])])
+    return viewer.window._qt_window
+
+
+PICTURES = {"models": models, "correct": correct}
+
+
+def save(image: Path) -> None:
+    """Save the picture that a file's name tells."""
+    viewer = napari.Viewer(show=True)
+    viewer.window._qt_window.resize(1400, 900)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
+    widget = PICTURES[image.stem](viewer, dock)
     _settle()
-    saved = dock.models.grab().save(str(image), "PNG")
+    is_saved = widget.grab().save(str(image), "PNG")
     viewer.close()
-    if not saved:
+    if not is_saved:
         raise SystemExit(f"{image}: the picture cannot be written.")
 
 
-def _settle(seconds: float = 1.0) -> None:
-    from qtpy.QtWidgets import QApplication
-
+def _settle(seconds: float = 1.0, is_done: Callable[[], bool] = lambda: False) -> None:
     end = monotonic() + seconds
-    while monotonic() < end:
+    while monotonic() < end and not is_done():
         QApplication.processEvents()
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        save_models(Path(sys.argv[1]))
+        save(Path(sys.argv[1]))
     else:
         main()

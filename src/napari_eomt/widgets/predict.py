@@ -471,7 +471,7 @@ class SegmentPage(QWidget):
         self.all.setEnabled(not busy)
         n_locked = self._n_locked()
         are = "is" if n_locked == 1 else "are"
-        self.yours.setText(f"{objects_text(n_locked)} {are} yours (painted or edited).")
+        self.yours.setText(f"{objects_text(n_locked)} {are} yours (accepted, edited or drawn).")
         for widget in (self.yours, self.keep):
             widget.setVisible(n_locked > 0)
 
