@@ -7,7 +7,8 @@ and of masks that overlap, or that others hide.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -22,14 +23,14 @@ from napari_eomt.formats.coco_masks import (
     paint_annotations,
     segmentation_of,
 )
-from napari_eomt.structures.id_maps import boxes, renumber
-from napari_eomt.structures.rle import Rle, encode
+from napari_eomt.structures.id_maps import boxes as id_boxes
+from napari_eomt.structures.id_maps import renumber
+from napari_eomt.structures.rle import Rle, areas, boxes, encode
 from napari_eomt.structures.segments import Segment, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from typing import Literal
 
     from napari_eomt.formats.coco_checks import Record, Size
     from napari_eomt.formats.coco_file import CocoFile
@@ -42,6 +43,25 @@ __all__ = [
     "paint_annotations",
     "read_document",
 ]
+
+
+Form: TypeAlias = Literal["rle", "polygons"]
+"""How masks are written."""
+
+
+@dataclass(frozen=True)
+class _Mask:
+    rle: Rle
+    area: int
+    bbox: list[int]  # [x, y, width, height]
+
+    def fields(self, segment: Segment, form: Form) -> Record:
+        """Return what an annotation says of the mask."""
+        return {
+            "segmentation": segmentation_of(self.rle, "rle" if segment.is_crowd else form),
+            "area": self.area,
+            "bbox": self.bbox,
+        }
 
 
 def read_document(file: CocoFile, image_ids: Sequence[int], *, origin_path: Path | str) -> Document:
@@ -87,7 +107,7 @@ def read_document(file: CocoFile, image_ids: Sequence[int], *, origin_path: Path
     for frame, (one, ids) in enumerate(zip(painted, numbers, strict=True)):
         id_map = renumber(one.id_map, np.concatenate(([0], ids)))
         document.id_map(frame)[...] = id_map
-        where = boxes(id_map)
+        where = id_boxes(id_map)
         segments = [
             read_attributes(
                 Segment(
@@ -120,7 +140,7 @@ def annotations_of(
     original: CocoFile | None,
     next_id: int,
     *,
-    segmentation: Literal["rle", "polygons"] = "rle",
+    segmentation: Form = "rle",
 ) -> list[Record]:
     """Return the annotations of a frame.
 
@@ -159,15 +179,17 @@ def annotations_of(
     owners = _owners(segments, painted)
     touched = _touched(document, frame, painted, owners)
     by_place = {place: i for i, place in owners.items()}
-    masks = encode(document.id_map(frame), [i for i in segments if i in touched or i not in owners])
+    needed = [i for i in segments if i in touched or i not in owners]
+    masks = _measured(encode(document.id_map(frame), needed)) if needed else {}
     written: list[Record] = []
     for place, record in enumerate(painted.records):
         i = by_place.get(place)
-        if i is not None:
-            rle = masks.get(i) if i in touched else None
-            written.append(_changed(record, image_id, segments[i], rle, segmentation))
-        elif not painted.areas[place]:
-            written.append(_of_image(record, image_id))
+        if i is None:
+            if not painted.areas[place]:
+                written.append(_of_image(record, image_id))
+        elif i in masks or i not in touched:
+            mask = masks.get(i)
+            written.append(_changed(record, image_id, segments[i], mask, segmentation))
     ids = itertools.count(next_id)
     for i, segment in segments.items():
         if i not in owners and i in masks:
@@ -288,12 +310,18 @@ def _touched(
     return {i for i, place in owners.items() if place + 1 in changed}
 
 
+def _measured(masks: Mapping[int, Rle]) -> dict[int, _Mask]:
+    """Measure masks, all at once."""
+    rles = list(masks.values())
+    measures = zip(areas(rles).tolist(), boxes(rles).tolist(), strict=True)
+    return {
+        i: _Mask(rle, area, [x0, y0, x1 - x0, y1 - y0])
+        for (i, rle), (area, (y0, x0, y1, x1)) in zip(masks.items(), measures, strict=True)
+    }
+
+
 def _changed(
-    record: Record,
-    image_id: int,
-    segment: Segment,
-    rle: Rle | None,
-    form: Literal["rle", "polygons"],
+    record: Record, image_id: int, segment: Segment, mask: _Mask | None, form: Form
 ) -> Record:
     """Return an annotation as its segment is now; the mask stays if none is given."""
     changed = dict(_of_image(record, image_id))
@@ -301,37 +329,22 @@ def _changed(
         changed["category_id"] = int(segment.category_id)
     if segment.is_crowd != bool(record.get("iscrowd")):
         changed["iscrowd"] = int(segment.is_crowd)
-    if rle is not None:
-        changed |= _measured(segment, rle, form)
-    write_attributes(changed, segment, mark=rle is not None)
+    if mask is not None:
+        changed |= mask.fields(segment, form)
+    write_attributes(changed, segment, mark=mask is not None)
     return record if changed == record else changed
 
 
-def _new(
-    annotation_id: int,
-    image_id: int,
-    segment: Segment,
-    rle: Rle,
-    form: Literal["rle", "polygons"],
-) -> Record:
-    record: Record = {}
-    write_attributes(record, segment, mark=True)
+def _new(annotation_id: int, image_id: int, segment: Segment, mask: _Mask, form: Form) -> Record:
+    described: Record = {}
+    write_attributes(described, segment, mark=True)
     return {
         "id": annotation_id,
         "image_id": image_id,
         "category_id": int(segment.category_id),
-        **_measured(segment, rle, form),
+        **mask.fields(segment, form),
         "iscrowd": int(segment.is_crowd),
-        **record,
-    }
-
-
-def _measured(segment: Segment, rle: Rle, form: Literal["rle", "polygons"]) -> Record:
-    y0, x0, y1, x1 = rle.bbox
-    return {
-        "segmentation": segmentation_of(rle, "rle" if segment.is_crowd else form),
-        "area": rle.area,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        **described,
     }
 
 

@@ -91,24 +91,37 @@ def paint_annotations(records: Sequence[Record], size: Size) -> Painted:
     DataError
         If a mask cannot be drawn.
     """
-    masks = [mask_of(record, size) for record in records]
-    there = [k for k, mask in enumerate(masks) if mask is not None]
-    found = [mask for mask in masks if mask is not None]
-    sizes = dict(zip(there, rle_areas(found).tolist(), strict=True))
+    masks = {k: mask for k, r in enumerate(records) if (mask := _as_is(r, size)) is not None}
+    try:
+        sizes = dict(zip(masks, rle_areas(list(masks.values())).tolist(), strict=True))
+    except ValueError:
+        for record in records:
+            mask_of(record, size)  # says which it is
+        raise
 
     def level(k: int) -> tuple[bool, bool, int]:
         return _is_ours(records[k]), not records[k].get("iscrowd"), -sizes[k]
 
-    order = sorted(there, key=level)
-    by_place = dict(zip(there, found, strict=True))
     id_map: IdMap = np.zeros(size, id_dtype(len(records)))
-    paint(((k + 1, by_place[k]) for k in order), id_map)
+    paint(((k + 1, masks[k]) for k in sorted(masks, key=level)), id_map)
     return Painted(tuple(records), id_map, areas(id_map, len(records) + 1)[1:])
 
 
 def segmentation_of(rle: Rle, form: Literal["rle", "polygons"]) -> Any:
     """Return a mask as COCO has it: compressed run lengths, or polygons that draw it exactly."""
     return rle.as_coco() if form == "rle" else mask_to_polygons(rle)
+
+
+def _as_is(record: Record, size: Size) -> Rle | None:
+    """Return the mask of an annotation; compressed run lengths as they are, which takes no time."""
+    value = record.get("segmentation")
+    if isinstance(value, dict) and value.get("size") == list(size):
+        counts = value.get("counts")
+        if isinstance(counts, bytes):
+            return Rle(size, counts)
+        if isinstance(counts, str) and counts.isascii():
+            return Rle(size, counts.encode("ascii"))
+    return mask_of(record, size)
 
 
 def _is_ours(record: Record) -> bool:
