@@ -262,6 +262,7 @@ def _updated(
     used = set(raw)
     infos: dict[int, Record] = {}
     png_ids: dict[int, int] = {}
+    info: Record
     for segment in sorted(current, key=lambda s: numbers[s.id]):
         number = numbers[segment.id]
         if number not in where:
@@ -269,10 +270,10 @@ def _updated(
         was = by_id.get(number)
         if was is None:
             png_id = _new_id(used, document, segment, number)
-            info: Record = {"category_id": segment.category_id, "iscrowd": 0}
+            info = {"category_id": segment.category_id, "iscrowd": 0}
             info |= fields.get(segment.annotation_id or 0, {})
             write_attributes(info, segment, mark=False)
-            info = {"id": png_id} | info
+            info = {"id": png_id, **info}
         else:
             png_id = was.annotation_id or 0
             info = dict(raw[png_id])

@@ -1,0 +1,357 @@
+"""YouTube-VIS: videos in COCO's manner, one annotation for each track, with a mask a frame.
+
+In a document a track's segments have one id in all frames, from 1 in the order of the annotations,
+or the one that they had when we wrote them. `coco_file` reads and checks the JSON.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_eomt.annotation.document import Document, Origin
+from napari_eomt.annotation.edits import Edit, SegmentChange
+from napari_eomt.annotation.label_pages import measured
+from napari_eomt.errors import DataError
+from napari_eomt.formats.changes import (
+    merged_categories,
+    numbering,
+    opened,
+    renumbered,
+    touched,
+)
+from napari_eomt.formats.coco_attributes import (
+    read_attributes,
+    segment_id_of,
+    write_attributes,
+)
+from napari_eomt.formats.coco_categories import read_category
+from napari_eomt.formats.coco_checks import n_frames
+from napari_eomt.formats.coco_file import CocoFile, save_coco
+from napari_eomt.formats.coco_masks import paint_annotations
+from napari_eomt.structures.rle import Rle, encode
+from napari_eomt.structures.segments import Segment, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.structures.segments import IdMap
+
+_Masks = dict[int, "dict[int, Rle | None]"]
+"""New masks by track and frame; None where a track has no pixel any more."""
+
+
+def read_video(file: CocoFile, video_id: int, *, origin_path: Path | str) -> Document:
+    """Read the tracks of a video as the frames of a stack.
+
+    Where masks overlap they are painted as `paint_annotations` does, frame by frame. The
+    `track_id` is that of the annotation, else the segment's id.
+
+    Parameters
+    ----------
+    file : CocoFile
+        With ``videos``.
+    video_id : int
+    origin_path : Path or str
+        Where the file lies: the document remembers it.
+
+    Raises
+    ------
+    DataError
+        If there is no such video, or a mask cannot be drawn.
+    """
+    video = _video(file, video_id)
+    size, length = (video["height"], video["width"]), n_frames(video)
+    categories = [read_category(record) for record in file.categories]
+    try:
+        document = Document((length,), size, categories, Origin(str(origin_path), (), video_id))
+    except (MemoryError, ValueError) as error:
+        raise DataError(
+            f"Video {video_id}: {length} frames of {size[0]} × {size[1]} pixels do not fit into "
+            "memory. Split it into shorter ones."
+        ) from error
+    records = file.annotations_of_video(video_id)
+    described = _described(file, records)
+    ids = [segment.id for segment in described]
+    document.hold(max(ids, default=0))
+    by_id = {segment.id: segment for segment in described}
+    for frame in range(length):
+        id_map = renumbered(_painted(records, frame, size), dict(enumerate(ids, 1)))
+        found = measured(id_map)
+        document.id_map(frame)[...] = id_map
+        segments = [replace(by_id[i], area=n, bbox=box) for i, (n, box) in found.items()]
+        changes = tuple(SegmentChange(frame, None, segment) for segment in segments)
+        edit = Edit("Open", segments=changes, states=opened(frame, segments))
+        document.apply(edit, pixels=False)
+    return document
+
+
+def save_ytvis(
+    file: CocoFile,
+    path: Path,
+    videos: Iterable[tuple[int, Document]] = (),
+    *,
+    fields: Mapping[int, Record] | None = None,
+    notes: list[str] | None = None,
+) -> None:
+    """Write videos and their tracks.
+
+    A track that was not changed is written as it was; of a changed one, the masks of those frames
+    that have changed, every other field stays. A track that no frame shows any more is left out.
+
+    Parameters
+    ----------
+    file : CocoFile
+        As it was read; of videos that are in it without an annotation, everything is new.
+    path : Path
+    videos : iterable of (video_id, Document)
+        What replaces the tracks of these videos.
+    fields : dict of int to dict, optional
+        Other fields of new tracks, by their `annotation_id`.
+    notes : list of str, optional
+        Filled with what a track cannot say, for people.
+
+    Raises
+    ------
+    DataError
+        If a document does not fit its video.
+    OutputError
+        If it cannot be written.
+    """
+    changed: dict[int, Record | None] = {}
+    new: list[Record] = []
+    categories = file.categories
+    for video_id, document in videos:
+        categories = merged_categories(categories, document)
+        next_id = file.next_annotation_id + len(new)
+        there, added = _updated(file, video_id, document, next_id, fields or {}, notes)
+        changed |= there
+        new += added
+
+    def records() -> Iterator[Record]:
+        for record in file.annotations:
+            kept = changed.get(record["id"], record)
+            if kept is not None:
+                yield kept
+        yield from new
+
+    save_coco(replace(file, categories=categories), path, records())
+
+
+def _video(file: CocoFile, video_id: int) -> Record:
+    if video_id not in file.video_by_id:
+        raise DataError(
+            f"There is no video {video_id}; the file has {len(file.videos)}. Choose one of these."
+        )
+    return file.video_by_id[video_id]
+
+
+def _described(file: CocoFile, records: Sequence[Record]) -> list[Segment]:
+    """Return what the annotations say of their tracks, without pixels."""
+    things = {record["id"]: read_category(record).is_thing for record in file.categories}
+    taken: set[int] = set()
+    ids: list[int | None] = []
+    for record in records:
+        marked = segment_id_of(record)
+        ids.append(None if marked in taken else marked)
+        taken |= set(ids[-1:]) - {None}  # type: ignore[arg-type]
+    fresh = (i for i in count(1) if i not in taken)
+    found = []
+    for record, marked in zip(records, ids, strict=True):
+        i = next(fresh) if marked is None else marked
+        segment = Segment(
+            i,
+            record["category_id"],
+            is_thing=things[record["category_id"]],
+            is_crowd=bool(record.get("iscrowd")),
+            annotation_id=record["id"],
+        )
+        segment = read_attributes(segment, record)
+        if segment.track_id is None:
+            segment = replace(segment, track_id=i)
+        if segment.status is Status.REJECTED:  # but there it is
+            segment = replace(segment, status=Status.PROPOSED)
+        found.append(segment)
+    return found
+
+
+def _painted(records: Sequence[Record], frame: int, size: tuple[int, int]) -> IdMap:
+    """Return a frame: at each pixel 1 + the place of the track on top."""
+    masks = [
+        {
+            "id": record.get("id"),
+            "image_id": f"frame {frame}",
+            "iscrowd": record.get("iscrowd", 0),
+            "segmentation": record["segmentations"][frame],
+        }
+        for record in records
+    ]
+    return paint_annotations(masks, size).id_map
+
+
+def _updated(
+    file: CocoFile,
+    video_id: int,
+    document: Document,
+    next_id: int,
+    fields: Mapping[int, Record],
+    notes: list[str] | None,
+) -> tuple[dict[int, Record | None], list[Record]]:
+    """Return what becomes of each annotation of a video, None if it goes, and the new ones."""
+    video = _video(file, video_id)
+    size, length = (video["height"], video["width"]), n_frames(video)
+    if document.frame_shape != (length,) or document.image_shape != size:
+        raise DataError(
+            f"Video {video_id} has {length} frames of {size[0]} × {size[1]} pixels; the document "
+            f"{document.frame_shape} of {document.image_shape}. Choose the file that it was read "
+            "from, or make a new one."
+        )
+    records = file.annotations_of_video(video_id)
+    before = _described(file, records)
+    was = {segment.id: segment for segment in before}
+    here = [
+        (frame, segment)
+        for frame, segment in document.iter_segments()
+        if segment.status is not Status.REJECTED and segment.area
+    ]
+    numbers = numbering((segment for _, segment in here), before)
+    tracks: dict[int, list[Segment]] = {}
+    for _, segment in here:
+        tracks.setdefault(numbers[segment.id], []).append(segment)
+    masks, visible = _compare(records, [s.id for s in before], document, numbers)
+    gone = visible - set(tracks)
+    kept = {s.id: r for s, r in zip(before, records, strict=True) if s.id not in gone}
+    new = sorted(set(tracks) - set(was))
+    order = [*kept, *new]
+    for frame in sorted({frame for changes in masks.values() for frame in changes}):
+        shown = renumbered(document.id_map(frame), numbers)
+        _mend(kept, order, masks, frame, shown)
+    written: dict[int, Record | None] = {was[i].annotation_id or 0: None for i in gone}
+    for i, record in kept.items():
+        track = _track(tracks[i], was[i], notes) if i in tracks else None
+        written[record["id"]] = _changed(record, track, was[i], masks.get(i, {}))
+    added = []
+    for annotation_id, i in zip(count(next_id), new, strict=False):
+        track = _track(tracks[i], None, notes)
+        record = _new(annotation_id, video_id, track, length, fields)
+        added.append(_changed(record, None, track, masks.get(i, {})))
+    return written, added
+
+
+def _compare(
+    records: Sequence[Record], ids: Sequence[int], document: Document, numbers: Mapping[int, int]
+) -> tuple[_Masks, set[int]]:
+    """Return the masks that have changed, and the tracks of which something could be seen."""
+    masks: _Masks = {}
+    visible: set[int] = set()
+    as_ids = dict(enumerate(ids, 1))
+    for frame in range(document.n_frames):
+        old = renumbered(_painted(records, frame, document.image_shape), as_ids)
+        now = renumbered(document.id_map(frame), numbers)
+        visible |= set(np.unique(old).tolist()) - {0}
+        differ = touched(old, now)
+        found = encode(now, differ) if differ else {}
+        for i in differ:
+            masks.setdefault(i, {})[frame] = found.get(i)
+    return masks, visible
+
+
+def _mend(
+    kept: Mapping[int, Record], order: Sequence[int], masks: _Masks, frame: int, shown: IdMap
+) -> None:
+    """Make sure that a frame that has changed is painted as it is shown.
+
+    Masks that hide each other are painted by their areas: what a person draws over one may come to
+    lie beneath it. Those that do not come out as they are shown lose what is hidden of them.
+    """
+    void: Record = {"segmentations": {}}
+    while True:
+        rows = []
+        for i in order:
+            changed = masks.get(i, {})
+            mask = changed[frame].as_coco() if changed.get(frame) is not None else None  # type: ignore[union-attr]
+            if frame not in changed and i in kept:
+                mask = kept[i]["segmentations"][frame]
+            rows.append({**kept.get(i, void), "segmentations": {frame: mask}})
+        ids = dict(enumerate(order, 1))
+        painted = renumbered(_painted(rows, frame, (shown.shape[0], shown.shape[1])), ids)
+        # What was hidden by something that is gone may be seen: nobody took it away.
+        painted[shown == 0] = 0
+        wrong = touched(shown, painted) - {i for i in masks if frame in masks[i]}
+        if not wrong:
+            return
+        found = encode(shown, wrong)
+        for i in wrong:
+            masks.setdefault(i, {})[frame] = found.get(i)
+
+
+def _track(segments: Sequence[Segment], was: Segment | None, notes: list[str] | None) -> Segment:
+    """Return the segments of a track as one, which is all that an annotation can say."""
+    values: dict[str, Any] = {}
+    for name in ("category_id", "is_crowd", "score", "status", "source", "locked", "note"):
+        votes = Counter(getattr(segment, name) for segment in segments)
+        if name not in ("category_id", "is_crowd", "status") and was is not None:
+            # What was said in one frame is said of the track.
+            votes = Counter({v: n for v, n in votes.items() if v != getattr(was, name)}) or votes
+        values[name] = max(votes, key=lambda value: votes[value])
+        if len(votes) > 1:
+            if name == "status" and Status.PROPOSED in votes:
+                values[name] = Status.PROPOSED
+            if notes is not None and name in ("category_id", "is_crowd", "status", "note"):
+                shown = getattr(values[name], "value", values[name])
+                notes.append(
+                    f"track {segments[0].id} has {len(votes)} values of {name} in its frames; a "
+                    f"track has one, {shown!r} was written"
+                )
+    return replace(segments[0], **values)
+
+
+def _new(
+    annotation_id: int, video_id: int, track: Segment, length: int, fields: Mapping[int, Record]
+) -> Record:
+    said: Record = dict(fields.get(track.annotation_id or 0, {}))
+    write_attributes(said, track, mark=True)
+    return {
+        "id": annotation_id,
+        "video_id": video_id,
+        "category_id": int(track.category_id),
+        "iscrowd": int(track.is_crowd),
+        **said,
+        "segmentations": [None] * length,
+        "bboxes": [None] * length,
+        "areas": [None] * length,
+    }
+
+
+def _changed(
+    record: Record, track: Segment | None, was: Segment, masks: Mapping[int, Rle | None]
+) -> Record:
+    """Return an annotation as its track is now."""
+    changed = dict(record)
+    if track is not None and replace(track, id=was.id, area=0, bbox=was.bbox) != was:
+        if track.category_id != was.category_id:
+            changed["category_id"] = int(track.category_id)
+        if track.is_crowd != was.is_crowd:
+            changed["iscrowd"] = int(track.is_crowd)
+        if track.track_id == was.id:  # which it has without saying so
+            before = read_attributes(Segment(was.id, was.category_id), record).track_id
+            track = replace(track, track_id=before)
+        write_attributes(changed, track, mark=False)
+    for name in ("segmentations", "bboxes", "areas"):
+        if masks and isinstance(record.get(name), list):
+            changed[name] = list(record[name])
+    for frame, mask in masks.items():
+        values: tuple[Any, Any, Any] = (None, None, None)
+        if mask is not None:
+            y0, x0, y1, x1 = mask.bbox
+            values = mask.as_coco(), [x0, y0, x1 - x0, y1 - y0], mask.area
+        for name, value in zip(("segmentations", "bboxes", "areas"), values, strict=True):
+            if isinstance(changed.get(name), list):
+                changed[name][frame] = value
+    return record if changed == record else changed
