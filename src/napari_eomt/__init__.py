@@ -12,6 +12,7 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from napari_eomt.errors import DataError, EomtError, ModelError, WorkerError
+    from napari_eomt.formats.dataset import Dataset, load_dataset
     from napari_eomt.inference.params import PredictParams
     from napari_eomt.inference.predict import predict, propose
     from napari_eomt.inference.proposals import Proposals
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DataError": "errors",
+    "Dataset": "formats.dataset",
     "EomtError": "errors",
     "ModelError": "errors",
     "PredictParams": "inference.params",
@@ -29,6 +31,7 @@ _HOMES = {
     "Segmentation": "structures.segments",
     "WorkerError": "errors",
     "bundled_models": "models.catalog",
+    "load_dataset": "formats.dataset",
     "load_segmenter": "models.load",
     "predict": "inference.predict",
     "propose": "inference.predict",
@@ -36,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "DataError",
+    "Dataset",
     "EomtError",
     "ModelError",
     "PredictParams",
@@ -44,6 +48,7 @@ __all__ = [
     "Segmentation",
     "WorkerError",
     "bundled_models",
+    "load_dataset",
     "load_segmenter",
     "predict",
     "propose",

@@ -1,0 +1,134 @@
+"""The files of a dataset's parts: derived from its one file, and made again when they are stale.
+
+There is one truth, and one step replaces it. Two files of parts cannot change in one step; so they
+say of which state of the truth they are, and whoever opens the dataset next makes them again.
+Until then they are whole, and of the state before: no image is in both parts at any time.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_eomt.errors import DataError
+from napari_eomt.formats.coco_file import CocoFile, save_coco
+from napari_eomt.formats.splits import PARTS, Part, group_of, part_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_eomt.formats.coco_checks import Record
+
+KEY = "napari_eomt"
+"""Of our own settings in a COCO file, beside 'images' and 'annotations'."""
+
+_STATE = re.compile(r'"state": "([^"]*)"')
+_N_HEAD = 4096  # bytes, in which the state stands
+
+
+def val_fraction_of(file: CocoFile) -> float | None:
+    """Return the fraction of images that check, if a dataset is split."""
+    ours = file.extra.get(KEY)
+    value = ours.get("val_fraction") if isinstance(ours, dict) else None
+    return value if isinstance(value, float) and 0 < value < 1 else None
+
+
+def with_val_fraction(file: CocoFile, val_fraction: float | None) -> CocoFile:
+    """Return a file that says how it is split; None: not at all.
+
+    Raises
+    ------
+    DataError
+        If the fraction is not between 0 and 1, or the key of our settings is somebody else's.
+    """
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise DataError(
+            f"The fraction of images that check is {val_fraction}; a number between 0 and 1 was "
+            "expected, such as 0.2."
+        )
+    ours = file.extra.get(KEY, {})
+    if not isinstance(ours, dict):
+        raise DataError(f"'{KEY}' in the dataset is no object of ours. Rename that key.")
+    settings = {k: v for k, v in ours.items() if k != "val_fraction"}
+    if val_fraction is not None:
+        settings["val_fraction"] = float(val_fraction)
+    extra: dict[str, Any] = {k: v for k, v in file.extra.items() if k != KEY}
+    return replace(file, extra=extra | ({KEY: settings} if settings else {}))
+
+
+def path_of(path: Path, part: Part) -> Path:
+    """Return the file of a part of the dataset in `path`."""
+    return path.with_name(f"{path.stem}_{part}.json")
+
+
+def state_of(path: Path) -> str:
+    """Return what another state of the file would have another of."""
+    stat = path.stat()
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def is_stale(path: Path) -> bool:
+    """Whether a part of the dataset in `path` is missing, or of another state of it."""
+    state = state_of(path)
+    for part in PARTS:
+        try:
+            with path_of(path, part).open("rb") as file:
+                found = _STATE.search(file.read(_N_HEAD).decode(errors="replace"))
+        except OSError:
+            return True
+        if found is None or found[1] != state:
+            return True
+    return False
+
+
+def write_parts(path: Path, file: CocoFile, val_fraction: float) -> dict[Part, int]:
+    """Write the files of the parts; return how many images are in each.
+
+    Raises
+    ------
+    OutputError
+        If one cannot be written.
+    """
+    state = state_of(path)
+    counts: dict[Part, int] = {}
+    for part in PARTS:
+
+        def chosen(record: Record, part: Part = part) -> bool:
+            return part_of(group_of(record), val_fraction) == part
+
+        images = [record for record in file.images if chosen(record)]
+        # As the group of its frames, if it has any.
+        videos = [r for r in file.videos if chosen({"id": 0, "video_id": r["id"]})]
+        image_ids, video_ids = {r["id"] for r in images}, {r["id"] for r in videos}
+        note = {"part": part, "of": path.name, "state": state}
+        derived = replace(
+            file,
+            images=images,
+            videos=videos,
+            extra=file.extra | {KEY: note},
+            keys=(KEY, *file.keys),
+        )
+        save_coco(
+            derived,
+            path_of(path, part),
+            (
+                record
+                for record in file.annotations
+                if record.get("image_id") in image_ids or record.get("video_id") in video_ids
+            ),
+        )
+        counts[part] = len(images) + len(videos)
+    return counts
+
+
+def remove_parts(path: Path) -> None:
+    """Remove the files of parts that we have written."""
+    for part in PARTS:
+        derived = path_of(path, part)
+        with suppress(OSError):
+            with derived.open("rb") as file:
+                is_ours = file.read(_N_HEAD).lstrip().startswith(f'{{"{KEY}"'.encode())
+            if is_ours:
+                derived.unlink()
