@@ -81,6 +81,8 @@ def test_manifest_names_every_command_it_uses():
     commands = [command.id for command in contributions.commands]
     used = [w.command for w in contributions.widgets]
     used += [sample.command for sample in contributions.sample_data]
+    used += [reader.command for reader in contributions.readers or ()]
+    used += list(dict.fromkeys(writer.command for writer in contributions.writers or ()))
     used += [item.command for items in contributions.menus.values() for item in items]
     assert sorted(commands) == sorted(used)
 

@@ -99,7 +99,7 @@ class FolderStore:
     Parameters
     ----------
     folder : Path
-        Of the images.
+        Of the images, or the file of a dataset.
     root : Path, optional
         Of all such stores.
     """
@@ -208,13 +208,16 @@ def store_dir() -> Path:
 
 
 def last_folder(root: Path | None = None) -> Path | None:
-    """Return the folder of images that was worked on last, if it is still there."""
+    """Return the folder of images, or the file of a dataset, that was worked on last.
+
+    None if it is not there any more.
+    """
     try:
         found = json.loads(((root or store_dir()) / _LAST).read_text(encoding="utf-8"))
         folder = Path(found["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return folder if folder.is_dir() else None
+    return folder if folder.exists() else None
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.image_ref import ImageRef
 from napari_eomt.annotation.image_store import Progress
+from napari_eomt.annotation.operations import add_categories
 from napari_eomt.annotation.review_order import carried_over
 from napari_eomt.annotation.sessions import look, restore, session_folder
 from napari_eomt.errors import EomtError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import Segmentation
     from napari_eomt.structures.uncertainty import Uncertainty
+    from napari_eomt.viewer.dataset_kind import Found
+    from napari_eomt.viewer.dataset_open import Item, OpenDataset
     from napari_eomt.viewer.results import Result, Results
 
 
@@ -43,16 +46,19 @@ class ImageRow:
         As of when it was open last.
     problem : str
         Why it cannot be read; empty if it can, or nobody has tried.
+    item : Item or None
+        What it is in a dataset; None of a plain folder.
     """
 
     path: Path
     progress: Progress = field(default_factory=Progress)
     problem: str = ""
+    item: Item | None = None
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+        """The file's name, or what a dataset calls it."""
+        return self.path.name if self.item is None else self.item.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +131,8 @@ class ImageFolder:
         self._followed: Result | None = None
         self._is_stale = False
         self.folder: Path | None = None
+        self.dataset: OpenDataset | None = None
+        """Where the rows come from, if it is a dataset."""
         self.rows: list[ImageRow] = []
         self.current: int | None = None
         self.skips_reviewed = False
@@ -144,20 +152,67 @@ class ImageFolder:
         return self._layer
 
     def open_folder(self, folder: Path) -> bool:
-        """List the images of a folder; return whether there are any, `refused` says why not."""
+        """List the images of a folder or of a dataset.
+
+        Parameters
+        ----------
+        folder : Path
+            A folder of images, or a dataset: its folder, or its JSON file.
+
+        Returns
+        -------
+        bool
+            Whether there are any; `refused` says why not.
+        """
         # Readers of files take a third of a second to import: not before a folder is opened.
         from napari_eomt.inference.inputs import find_images
+        from napari_eomt.viewer.dataset_kind import Kind, find_annotations
 
-        paths, errors = find_images([str(folder)])
-        if errors or not paths:
+        errors: list[Any] = []
+        try:
+            found = find_annotations(folder)
+        except EomtError as error:
+            found, errors = None, [error]
+        if found is not None and found.kind is not Kind.DOCUMENT:
+            return self._open_dataset(found)
+        paths, more = find_images([str(folder)])
+        errors += more
+        if not paths:
             self.refused.emit(str(errors[0]) if errors else f"{folder}: holds no images.")
             return False
+        rows = [ImageRow(path) for path in paths]
+        return self._take(folder, folder, rows, None)
+
+    def _open_dataset(self, found: Found) -> bool:
+        """List the images of a dataset; those whose file is not there cannot be opened."""
+        from napari_eomt.viewer.dataset_frames import image_path
+        from napari_eomt.viewer.dataset_open import OpenDataset
+
+        try:
+            dataset = OpenDataset(found)
+        except EomtError as error:
+            self.refused.emit(str(error))
+            return False
+        rows = []
+        for item in dataset.items:
+            path, problem = found.path, ""
+            try:
+                path = image_path(found.path, dataset.records(item)[0])
+            except EomtError as error:
+                problem = str(error)
+            rows.append(ImageRow(path, dataset.progress(item), problem, item))
+        return self._take(found.path.parent, found.path, rows, dataset)
+
+    def _take(
+        self, folder: Path, place: Path, rows: list[ImageRow], dataset: OpenDataset | None
+    ) -> bool:
+        """Show other rows, with the work that was kept of them at a place."""
         if not self.leave():
             return False
-        self._store = self._open_store(folder)
-        self.folder = folder
+        self._store = self._open_store(place)
+        self.folder, self.dataset = folder, dataset
         progress = self._store.progress()
-        self.rows = [ImageRow(path, progress.get(path.name, Progress())) for path in paths]
+        self.rows = [replace(row, progress=progress.get(row.name, row.progress)) for row in rows]
         self.changed.emit()
         return True
 
@@ -206,13 +261,16 @@ class ImageFolder:
             from napari_eomt.inference.sources import open_source
             from napari_eomt.viewer.image_layer import image_layer
 
-            layer = image_layer(open_source(row.path))
+            if self.dataset is not None and row.item is not None:
+                layer = image_layer(self.dataset.source(row.item))
+            else:
+                layer = image_layer(open_source(row.path))
         except EomtError as error:
             self._put(index, replace(row, problem=str(error)))
             self.refused.emit(str(error))
             return False
         # Before the other one is left: then the next image is another.
-        ready = self.prefetched(row.path)
+        ready = None if self._shares_file(index) else self.prefetched(row.path)
         if not self.leave():
             return False
         self._put(index, replace(row, problem=""))
@@ -305,6 +363,9 @@ class ImageFolder:
             self._keeper.adopt(restore(folder), layer, folder)
             return
         document = None if store is None else store.load(ref)
+        if document is None and self.dataset is not None and row.item is not None:
+            self._show_annotations(self.dataset, row.item, layer, ready)
+            return
         if document is not None:
             result = self._keeper.adopt(document, layer)
             self._kept = result
@@ -318,12 +379,38 @@ class ImageFolder:
         roles = guess_roles(layer)
         source = LayerSource(layer, roles)
         result = self._results.create(ready.key, layer, roles, source, ready.categories)
+        self._propose(result, ready)
+        self._show_first_frame(result)
+
+    def _show_annotations(
+        self, dataset: OpenDataset, item: Item, layer: Image, ready: Ready | None
+    ) -> None:
+        """Show what a dataset knows of an image; of one without objects, what was proposed."""
+        document = dataset.document(item)
+        if ready is None or any(document.segments(f) for f in range(document.n_frames)):
+            result = self._keeper.adopt(document, layer)
+            # There is nothing to keep yet.
+            self._keeper.mark_saved(result, dataset.path)
+            self._kept = result
+        else:
+            result = self._results.adopt(ready.key, layer, guess_roles(layer), document)
+            result.session.do(add_categories(document, ready.categories))
+            self._propose(result, ready)
+        self._show_first_frame(result)
+
+    def _propose(self, result: Result, ready: Ready) -> None:
         result.propose(0, ready.segmentation, "Segment ahead")
         result.view.show_table()
         if ready.uncertainty:
             doubts = carried_over(result.document, 0, ready.segmentation, ready.uncertainty)
-            self.doubted.emit(ready.key, 0, doubts)
-        self._show_first_frame(result)
+            self.doubted.emit(result.key, 0, doubts)
+
+    def _shares_file(self, index: int) -> bool:
+        """Whether an image is one of several in a file: what was made ahead is of the first."""
+        path = self.rows[index].path
+        return self.rows[index].item is not None and any(
+            row.path == path for k, row in enumerate(self.rows) if k != index
+        )
 
     def _show_first_frame(self, result: Result) -> None:
         """Show the first frame of a stack; napari begins with the one in the middle."""
