@@ -87,12 +87,12 @@ _CVAT = Preset(
             "these before importing."
         ),
         (
-            "An object of several polygons becomes a group of polygons; one of run lengths stays one "
-            "mask."
+            "An object of several polygons becomes a group of polygons; one of run lengths stays "
+            "one mask."
         ),
         (
-            "Images are not part of CVAT's import of annotations; make a task of them first. 16-bit "
-            "images are shown with their contrast changed."
+            "Images are not part of CVAT's import of annotations; make a task of them first. "
+            "16-bit images are shown with their contrast changed."
         ),
     ),
 )
@@ -107,8 +107,8 @@ _X_ANYLABELING = Preset(
     names_differ=True,
     loses=(
         (
-            "X-AnyLabeling reads polygons only: each part of an object becomes a polygon of its own, "
-            "in a group."
+            "X-AnyLabeling reads polygons only: each part of an object becomes a polygon of its "
+            "own, in a group."
         ),
         "Holes become cuts without width in the outline; they are lost when it is edited.",
         "That an object is a crowd, scores, states and notes are not read.",
