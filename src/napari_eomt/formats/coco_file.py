@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MAX_WHY = 300  # characters: what a damaged file holds may be long
+
 _SECTIONS = ("info", "licenses", "categories", "images", "videos", "annotations")
 
 
@@ -267,6 +269,7 @@ class _Checked:
             for owner in ("image", "video"):
                 if section == "annotations" and type(record.get(f"{owner}_id")) is int:
                     which += f" of {owner} {record[f'{owner}_id']}"
+        why = why if len(why) <= _MAX_WHY else f"{why[:_MAX_WHY]} …"
         message = f"{self._name}: {which}: {why.rstrip('.')}."
         if not self._skip:
             raise DataError(f"{message} Correct the file, or have what makes no sense left out.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pycocotools.mask as coco_mask
 
 from napari_eomt.errors import DataError
 from napari_eomt.structures.id_maps import areas, id_dtype
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from napari_eomt.formats.coco_checks import Record, Size
     from napari_eomt.structures.segments import IdMap
+
+_MAX_STEPS = 1 << 23  # pycocotools takes 24 bytes for each
 
 MARK = "segment_id"
 """Of our attributes, the one that only annotations have whose mask we have written."""
@@ -64,12 +68,28 @@ def mask_of(record: Record, size: Size) -> Rle | None:
     if value is None or value == []:
         return None
     try:
-        return polygons_to_rle(value, size) if isinstance(value, list) else from_coco(value, size)
+        if not isinstance(value, list):
+            return from_coco(value, size)
+        return _drawn(value, size) if _is_tame(value, size) else polygons_to_rle(value, size)
     except ValueError as error:
         raise DataError(
             f"annotation {record.get('id')} of image {record.get('image_id')}: segmentation: "
             f"{error}"
         ) from error
+
+
+def masks_of(records: Sequence[Record], size: Size) -> dict[int, Rle]:
+    """Return the masks of an image's annotations by their places, of those that have one.
+
+    All at once they are read four times as quickly as by `mask_of`; counts are as they were, not
+    canonical.
+
+    Raises
+    ------
+    DataError
+        If one is no mask.
+    """
+    return _measured(records, size)[0]
 
 
 def paint_annotations(records: Sequence[Record], size: Size) -> Painted:
@@ -91,13 +111,8 @@ def paint_annotations(records: Sequence[Record], size: Size) -> Painted:
     DataError
         If a mask cannot be drawn.
     """
-    masks = {k: mask for k, r in enumerate(records) if (mask := _as_is(r, size)) is not None}
-    try:
-        sizes = dict(zip(masks, rle_areas(list(masks.values())).tolist(), strict=True))
-    except ValueError:
-        for record in records:
-            mask_of(record, size)  # says which it is
-        raise
+    masks, n_pixels = _measured(records, size)
+    sizes = dict(zip(masks, n_pixels, strict=True))
 
     def level(k: int) -> tuple[bool, bool, int]:
         return _is_ours(records[k]), not records[k].get("iscrowd"), -sizes[k]
@@ -110,6 +125,44 @@ def paint_annotations(records: Sequence[Record], size: Size) -> Painted:
 def segmentation_of(rle: Rle, form: Literal["rle", "polygons"]) -> Any:
     """Return a mask as COCO has it: compressed run lengths, or polygons that draw it exactly."""
     return rle.as_coco() if form == "rle" else mask_to_polygons(rle)
+
+
+def _is_tame(polygons: list[Any], size: Size) -> bool:
+    """Whether pycocotools can draw the polygons as they are: nearly all that there are.
+
+    Asking takes a twentieth of the time that `polygons_to_rle` takes to check and clip.
+    """
+    far = 2 * max(size)
+    n_points = 0
+    for polygon in polygons:
+        if (
+            not isinstance(polygon, list)
+            or len(polygon) < 6
+            or len(polygon) % 2
+            or not set(map(type, polygon)) <= {int, float}
+            or not -far < min(polygon) <= max(polygon) < far
+            or not math.isfinite(sum(polygon))  # not a number compares with nothing
+        ):
+            return False
+        n_points += len(polygon) // 2
+    # Of each point's way to the next pycocotools makes five steps a pixel.
+    return n_points * 10 * far <= _MAX_STEPS and size[0] * size[1] < 2**31
+
+
+def _drawn(polygons: list[list[float]], size: Size) -> Rle:
+    parts = coco_mask.frPyObjects(polygons, *size)
+    return Rle(size, (parts[0] if len(parts) == 1 else coco_mask.merge(parts))["counts"])
+
+
+def _measured(records: Sequence[Record], size: Size) -> tuple[dict[int, Rle], list[int]]:
+    """Return the masks by their places, and the pixels of each."""
+    masks = {k: mask for k, r in enumerate(records) if (mask := _as_is(r, size)) is not None}
+    try:
+        return masks, rle_areas(list(masks.values())).tolist()
+    except ValueError:
+        for record in records:
+            mask_of(record, size)  # says which it is
+        raise
 
 
 def _as_is(record: Record, size: Size) -> Rle | None:

@@ -28,6 +28,7 @@ _BLOCK = 1 << 24
 # All digits become 0, so that one search finds what may be too large for a float.
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG = b"0" * 309  # 1e308 has as many digits
+_EXPONENT = b"e000"
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> Any:
@@ -141,8 +142,15 @@ def _may_overflow(data: bytes) -> bool:
     """
     for start in range(0, len(data), _BLOCK):
         block = data[max(0, start - 400) : start + _BLOCK].translate(_DIGITS, b"+")
-        if b"e000" in block or _LONG in block:
+        if _LONG in block:
             return True
+        at = block.find(_EXPONENT)
+        while at >= 0:
+            # Run lengths are full of these, but they are no numbers: letters come before.
+            before = block[max(0, at - 400) : at].rstrip(b"0.-")
+            if not before or before[-1] in b" \t\r\n,[" or before[-2:] == b'":':
+                return True
+            at = block.find(_EXPONENT, at + 1)
     return False
 
 
