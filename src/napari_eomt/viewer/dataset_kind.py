@@ -6,9 +6,12 @@ import mmap
 import re
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_eomt.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES = ("annotations.json", "instances.json")
 """What a folder's COCO file is called, the first that is there; else it is the only one."""

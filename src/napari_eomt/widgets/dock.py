@@ -45,6 +45,7 @@ from napari_eomt.widgets.model_dialog import ModelDialog
 from napari_eomt.widgets.model_library import ModelLibrary
 from napari_eomt.widgets.model_options import ModelOptions, RunChoice
 from napari_eomt.widgets.model_picker import ModelPicker
+from napari_eomt.widgets.opened import OpenedImages
 from napari_eomt.widgets.predict import SegmentPage
 from napari_eomt.widgets.prefetch import Prefetch
 from napari_eomt.widgets.review import ReviewStrip
@@ -139,6 +140,7 @@ class EomtDock(QWidget):
         self.work = SavedWork(napari_viewer, self.results)
         self.folder = ImageFolder(napari_viewer, self.results, FolderStore, self.work)
         self.folder.doubted.connect(self.doubts.know)
+        self.opened = OpenedImages(napari_viewer, self.work, self)
         self.prefetch = Prefetch(
             self.jobs, self.folder, self._model, self.page.params, lambda: self.page.is_waiting
         )
@@ -178,6 +180,7 @@ class EomtDock(QWidget):
         self.current.refused.connect(self.bar.show_error)
         self.images.said.connect(self.runner.say)
         self.images.failed.connect(self.bar.show_error)
+        self.opened.failed.connect(self.bar.show_error)
         self.saving.said.connect(self.runner.say)
         self.saving.failed.connect(self.bar.show_error)
         self._work_problem.connect(self._on_work_problem)
@@ -288,6 +291,7 @@ class EomtDock(QWidget):
             self._save()
         if self.guard is not None:
             self.guard.release()
+        self.opened.close_events()
         self.images.close_events()
         self.review.close_result()
         self._say_unsaved()
@@ -302,6 +306,7 @@ class EomtDock(QWidget):
         self._has_left = True
         self.library.close()
         self._viewer.events.theme.disconnect(self._on_theme)
+        self.opened.release()
         self.finder.close()
         self.runner.close()
         self.work.close()
@@ -323,6 +328,7 @@ class EomtDock(QWidget):
                 self.shutdown()
             elif self.guard is not None and not self._has_left:
                 self.guard.attach_later()
+                QTimer.singleShot(0, self.opened.attach)
             self._is_docked = self.parent() is not None
         return handled
 

@@ -131,11 +131,15 @@ class ImageList(QWidget):
         self.name = QLabel()
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.choose = QPushButton("Open folder…")
-        self.choose.setToolTip("Work on all images of a folder. It can be dropped here as well.")
+        self.choose.setToolTip(
+            "Work on all images of a folder, or of a COCO dataset with its annotations. It can be "
+            "dropped here as well."
+        )
         self.last = QPushButton()
         self.hint = QLabel(
-            "Work on a folder of images one after the other: what you do is kept for each, and "
-            "the next one is segmented meanwhile. Drop a folder here, or open one."
+            "Work on a folder of images, or on a COCO dataset, one image after the other: what "
+            "you do is kept for each, and the next one is segmented meanwhile. Drop the folder, "
+            "or the dataset's JSON, here, or open it."
         )
         self.hint.setWordWrap(True)
         self.counts = QLabel()
@@ -209,12 +213,12 @@ class ImageList(QWidget):
         return text
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take a folder."""
+        """Take a folder, or a dataset's file."""
         if event is not None and _dropped(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        """Open the folder that was dropped."""
+        """Open the folder, or the dataset, that was dropped."""
         folder = None if event is None else _dropped(event)
         if event is not None and folder is not None:
             event.acceptProposedAction()
@@ -265,9 +269,10 @@ class ImageList(QWidget):
             self.last.setToolTip(str(last))
         for widget in (self.counts, self.table, self.back, self.next, self.skip, self.ahead):
             widget.setVisible(has_rows)
-        folder = self._folder.folder
-        self.name.setText("" if folder is None else folder.name)
-        self.name.setToolTip("" if folder is None else str(folder))
+        folder, dataset = self._folder.folder, self._folder.dataset
+        name = "" if folder is None else folder.name
+        self.name.setText(name if dataset is None else f"{name} · {dataset.path.name}")
+        self.name.setToolTip(str(folder or "") if dataset is None else str(dataset.path))
         self.model.reset()
         self._show_counts()
 
@@ -338,10 +343,10 @@ def _cell(row: ImageRow, column: int) -> str:
 
 
 def _dropped(event: QDragEnterEvent | QDropEvent) -> Path | None:
-    """Return the one folder that is dropped."""
+    """Return the one folder, or file of a dataset, that is dropped."""
     data = event.mimeData()
     urls = [] if data is None else data.urls()
     if len(urls) != 1 or not urls[0].isLocalFile():
         return None
     path = Path(urls[0].toLocalFile())
-    return path if path.is_dir() else None
+    return path if path.is_dir() or path.suffix.lower() == ".json" else None

@@ -221,12 +221,23 @@ class SavingStrip(QWidget):
     def _find_image(self, image: ImageRef) -> Any:
         layer = self._work.image_like(image)
         if layer is None and image.path is not None and Path(image.path).exists():
-            self._viewer.open(image.path)
+            self._open_image(image.path)
             layer = self._work.image_like(image)
         if layer is None:
             where = f" ({image.path})" if image.path else ""
             self.failed.emit(f"It belongs to the image {image.name}{where}. Open that one first.")
         return layer
+
+    def _open_image(self, path: str) -> None:
+        if Path(path).suffix.lower() != ".json":
+            self._viewer.open(path)
+            return
+        # Of a dataset: its image is wanted, not its objects as they are in the file.
+        from napari_eomt.viewer.dataset_sessions import waiting
+
+        self._viewer.open(path, plugin="napari-eomt")
+        for opened in waiting(self._viewer):
+            self._viewer.layers.remove(opened.labels)
 
     def _later(
         self,

@@ -1,0 +1,123 @@
+"""What napari opens while the dock is there: annotated images become sessions, folders are ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
+
+from napari_eomt.errors import EomtError
+from napari_eomt.viewer.dataset_kind import Kind, find_annotations
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from qtpy.QtCore import QMimeData
+    from qtpy.QtWidgets import QWidget
+
+    from napari_eomt.viewer.saved_work import SavedWork
+
+PLUGIN = "napari-eomt"
+
+
+class OpenedImages(QObject):
+    """Takes over annotated images that are opened, and folders that are dropped on the canvas.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    work : SavedWork
+    dock : QWidget
+        In whose window the canvas is.
+    """
+
+    failed = Signal(str)
+    taken_over = Signal()
+    """An annotated image has a session."""
+
+    def __init__(self, viewer: ViewerModel, work: SavedWork, dock: QWidget) -> None:
+        super().__init__(dock)
+        self._viewer, self._work, self._dock = viewer, work, dock
+        self._canvas: QWidget | None = None
+        # Not while napari is adding layers: the image may come after its objects.
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._take_over)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        self._timer.start()
+
+    def close_events(self) -> None:
+        """Let go of the viewer and the canvas."""
+        self._timer.stop()
+        if self._canvas is not None:
+            self._canvas.removeEventFilter(self)
+            self._canvas = None
+
+    def release(self) -> None:
+        """Let go of the viewer, without a touch of Qt."""
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+
+    def attach(self) -> None:
+        """Find the canvas of the window that the dock is in now."""
+        # Here: napari's own window takes long to import, and is there by now.
+        from napari.qt import QtViewer
+
+        if self._canvas is not None:
+            self._canvas.removeEventFilter(self)
+        self._canvas = self._dock.window().findChild(QtViewer)
+        if self._canvas is not None:
+            self._canvas.installEventFilter(self)
+
+    def open(self, path: Path) -> bool:
+        """Open a dataset or a document; return whether it is one, `failed` says what is wrong.
+
+        napari itself opens files alone, not folders.
+        """
+        try:
+            found = find_annotations(path)
+            if found is None:
+                return False
+            file = found.path
+            if found.kind is Kind.DOCUMENT:
+                file = file / "document.json"
+            self._viewer.open(str(file), plugin=PLUGIN)
+        except EomtError as error:
+            self.failed.emit(str(error))
+        except Exception as error:
+            # napari wraps whatever a reader raises.
+            if not isinstance(error.__cause__, EomtError):
+                raise
+            self.failed.emit(str(error.__cause__))
+        return True
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Open a folder that is dropped, if it is one of ours."""
+        if event is None or event.type() != QEvent.Type.Drop or watched is not self._canvas:
+            return False
+        drop: Any = event
+        folder = dropped_folder(drop.mimeData())
+        return folder is not None and self.open(folder)
+
+    def _on_inserted(self) -> None:
+        self._timer.start()
+
+    def _take_over(self) -> None:
+        from napari_eomt.viewer.dataset_sessions import take_over, waiting
+
+        for opened in waiting(self._viewer):
+            try:
+                take_over(self._viewer, self._work, opened)
+            except EomtError as error:
+                self.failed.emit(str(error))
+            else:
+                self.taken_over.emit()
+
+
+def dropped_folder(data: QMimeData | None) -> Path | None:
+    """Return the one folder that is dropped."""
+    urls = [] if data is None else data.urls()
+    if len(urls) != 1 or not urls[0].isLocalFile():
+        return None
+    path = Path(urls[0].toLocalFile())
+    return path if path.is_dir() else None
