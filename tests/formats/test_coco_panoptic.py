@@ -170,7 +170,10 @@ WRONG = {
     "size": (lambda r: r["images"][0].update(height=2**40), "images of up to"),
     "image": (lambda r: r["annotations"][0].update(image_id=4), "image_id is 4, which 'images'"),
     "two": (lambda r: r["annotations"][0].update(image_id=9), "the image_id 9 is there twice"),
-    "outside": (lambda r: r["annotations"][0].update(file_name="../a.png"), "leaves the folder"),
+    "outside": (
+        lambda r: r["annotations"][0].update(file_name="../a.png"),
+        "leads out of a folder",
+    ),
     "no list": (lambda r: r["annotations"][0].update(segments_info={}), "a list was expected"),
     "segment": (lambda r: r["annotations"][0]["segments_info"].append(3), "segment number 5"),
     "known": (
@@ -272,3 +275,12 @@ def test_a_writing_that_is_stopped_changes_nothing(dataset, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         save_panoptic(panoptic, dataset, [(3, stack, 0), (9, stack, 1)], on_image=stop)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == files
+
+
+def test_images_of_one_name_get_pngs_of_their_own(dataset, tmp_path):
+    changed(dataset, lambda r: r["images"][0].update(file_name="3.png"))
+    panoptic = load_panoptic(dataset)
+    stack = read_panoptic(panoptic, [3, 9])
+    file = replace(panoptic.file, annotations=[])
+    save_panoptic(replace(panoptic, file=file), tmp_path / "n.json", [(3, stack, 0), (9, stack, 1)])
+    assert {p.name for p in (tmp_path / "n").iterdir()} == {"3.png", "3_2.png"}

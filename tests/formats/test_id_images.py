@@ -139,7 +139,6 @@ def test_rows_and_ids_that_do_not_agree_are_told_or_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("category_id", "kind", "has no column 'category_id'"),
         ("\n0,1,7", "\n0,x,7", "line 2: id is 'x'"),
         ("0.7500", "nan", "line 2: score is 'nan'"),
         ("0.7500", "high", "line 2: score is 'high'"),
@@ -155,6 +154,16 @@ def test_a_wrong_csv_is_told(tmp_path, old, new, message):
     with pytest.raises(DataError) as error:
         read_id_image(path)
     assert message in str(error.value)
+
+
+def test_another_table_of_the_same_name_is_not_looked_at(tmp_path):
+    path = write_predictions(tmp_path, 1)
+    table = tmp_path / "a.csv"
+    table.write_text("id,begin,end\n1,0,3\n")
+    (tmp_path / "a.json").write_text("{}")
+    assert [s.category_id for _, s in read_id_image(path).iter_segments()] == [1, 1]
+    with pytest.raises(DataError, match="has no column 'category_id'"):
+        read_id_image(path, table)
 
 
 @pytest.mark.parametrize(

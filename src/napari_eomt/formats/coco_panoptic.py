@@ -25,6 +25,7 @@ from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.id_png import MAX_ID, read_id_png, write_id_png
 from napari_eomt.formats.panoptic_file import PanopticFile, load_panoptic
+from napari_eomt.formats.safe_paths import folded, free_stem, inside, safe_stem
 from napari_eomt.structures.id_maps import id_dtype
 from napari_eomt.structures.segments import Segment, Status
 
@@ -105,7 +106,7 @@ def save_panoptic(
     folder : Path, optional
         Of the PNGs to write; by default its own for its own JSON, else named as the JSON.
     fields : dict of int to dict, optional
-        Other fields of new segments, by their `annotation_id`.
+        Other fields of new segments, by their `annotation_id`; looked at anew for each frame.
     on_image : callable
         Called before each image with its id; what it raises ends the writing, and nothing is
         changed.
@@ -120,6 +121,7 @@ def save_panoptic(
     if folder is None:
         folder = panoptic.folder if path == panoptic.path else path.with_suffix("")
     changed: dict[int, Record] = {}
+    names = {folded(record["file_name"]) for record in panoptic.file.annotations}
     try:
         with ExitStack() as stack:
             # Entered first, it takes its name last: a JSON never tells of PNGs that are not there.
@@ -127,7 +129,7 @@ def save_panoptic(
             folder.mkdir(parents=True, exist_ok=True)
 
             def write(name: str, id_map: IdMap) -> None:
-                target = folder / name
+                target = inside(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_id_png(stack.enter_context(replacing(target)), id_map)
 
@@ -135,7 +137,7 @@ def save_panoptic(
             for image_id, document, frame in frames:
                 on_image(image_id)
                 categories = merged_categories(categories, document)
-                record, id_map = _updated(panoptic, image_id, document, frame, fields or {})
+                record, id_map = _updated(panoptic, image_id, document, frame, fields or {}, names)
                 changed[image_id] = record
                 if id_map is not None:
                     write(record["file_name"], id_map)
@@ -166,7 +168,7 @@ def _records(file: CocoFile, changed: dict[int, Record]) -> Iterator[Record]:
 
 def _copy_png(stack: ExitStack, source: Path, folder: Path, name: str) -> None:
     """Copy a PNG that did not change, if it has another place to go."""
-    target = folder / name
+    target = inside(folder, name)
     if target.exists() and target.samefile(source / name):
         return
     try:
@@ -237,6 +239,7 @@ def _updated(
     document: Document,
     frame: int,
     fields: Mapping[int, Record],
+    names: set[str],
 ) -> tuple[Record, IdMap | None]:
     """Return an image's annotation as it is now, and its PNG's ids unless they are as they were."""
     if image_id not in panoptic.file.image_by_id:
@@ -249,8 +252,7 @@ def _updated(
         )
     record = panoptic.annotation_of(image_id)
     if record is None:
-        stem = PurePosixPath(panoptic.file.image_by_id[image_id].get("file_name") or str(image_id))
-        name = f"{stem.with_suffix('')}.png".lstrip("/")
+        name = _png_name(panoptic.file.image_by_id[image_id], names)
         record = {"image_id": image_id, "file_name": name, "segments_info": []}
     by_id = {s.id: s for s in before}
     raw = {info["id"]: info for info in record["segments_info"]}
@@ -292,6 +294,16 @@ def _updated(
     record = record | {"segments_info": [infos[i] for i in order]}
     is_same = not differ and panoptic.annotation_of(image_id) is not None
     return record, None if is_same else renumbered(now_map, png_ids)
+
+
+def _png_name(image: Record, names: set[str]) -> str:
+    """Return a name for the PNG of an image, inside the folder, that no other has."""
+    parts = str(image.get("file_name") or image["id"]).replace("\\", "/").split("/")
+    parts[-1] = str(PurePosixPath(parts[-1]).with_suffix("")) if parts[-1] else ""
+    safe = [safe_stem(part) for part in parts if part.strip(" .")] or [str(image["id"])]
+    stem = free_stem("/".join(safe), lambda name: f"{name}.png" in names)
+    names.add(folded(f"{stem}.png"))
+    return f"{stem}.png"
 
 
 def _new_id(used: set[int], document: Document, segment: Segment, number: int) -> int:

@@ -52,13 +52,18 @@ class IdTable:
 
 
 def find_table(path: Path) -> Path | None:
-    """Return the table beside a label image: NAME.json if it is ours, else NAME.csv, else None."""
+    """Return the table beside a label image: NAME.json, else NAME.csv, if it is one; else None."""
     json, table = path.with_suffix(".json"), path.with_suffix(".csv")
     if json.is_file():
         with json.open("rb") as file:
             if FORMAT.encode() in file.read(200):
                 return json
-    return table if table.is_file() else None
+    if table.is_file():
+        with table.open("rb") as file:
+            columns = file.readline(1000).decode("utf-8-sig", "replace").strip().split(",")
+        if "id" in columns and "category_id" in columns:
+            return table
+    return None
 
 
 def read_table(path: Path) -> IdTable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import DataError
@@ -18,9 +17,11 @@ from napari_eomt.formats.coco_checks import (
 from napari_eomt.formats.coco_file import CocoFile
 from napari_eomt.formats.id_png import MAX_ID
 from napari_eomt.formats.json_file import MAX_BYTES, read_json
+from napari_eomt.formats.safe_paths import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +82,8 @@ def load_panoptic(
             f"{path.name} is no COCO panoptic file: an object with the lists 'images', "
             "'annotations' and 'categories' was expected. Choose another file."
         )
-    if folder is None:
-        named = path.with_suffix("")
-        folder = named if named.is_dir() else path.parent
+    named = path.with_suffix("")
+    png_folder = folder or (named if named.is_dir() else path.parent)
     checked = _Checked(path.name, skip_invalid)
     categories = checked.records(raw["categories"], "categories", _check_panoptic_category)
     images = checked.records(raw["images"], "images", check_image)
@@ -91,7 +91,7 @@ def load_panoptic(
     annotations = checked.records(
         raw["annotations"],
         "annotations",
-        lambda record: _check_panoptic_annotation(record, *by_id),
+        lambda record: _check_panoptic_annotation(record, by_id[1], png_folder),
         key="image_id",
     )
     annotations = [checked.segments(record, *by_id) for record in annotations]
@@ -106,7 +106,7 @@ def load_panoptic(
         keys=tuple(raw),
         problems=tuple(checked.problems),
     )
-    return PanopticFile(path, folder, file, skip_invalid)
+    return PanopticFile(path, png_folder, file, skip_invalid)
 
 
 class _Checked:
@@ -178,9 +178,7 @@ def _check_panoptic_category(record: Record) -> None:
         raise ValueError(f"isthing is {reprlib.repr(record['isthing'])}; 0 or 1 was expected")
 
 
-def _check_panoptic_annotation(
-    record: Record, categories: dict[int, Record], images: dict[int, Record]
-) -> None:
+def _check_panoptic_annotation(record: Record, images: dict[int, Record], folder: Path) -> None:
     if type(record.get("image_id")) is not int or record["image_id"] not in images:
         raise ValueError(
             f"image_id is {reprlib.repr(record.get('image_id'))}, which 'images' does not have. "
@@ -189,9 +187,10 @@ def _check_panoptic_annotation(
     name = record.get("file_name")
     if not isinstance(name, str) or not name:
         raise ValueError(f"file_name is {reprlib.repr(name)}; the name of a PNG was expected")
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or Path(name).is_absolute():
-        raise ValueError(f"file_name is {reprlib.repr(name)}, which leaves the folder of the PNGs")
+    try:
+        inside(folder, name)
+    except DataError as error:
+        raise ValueError(str(error)) from error
     if not isinstance(record.get("segments_info"), list):
         raise ValueError(
             f"segments_info is {reprlib.repr(record.get('segments_info'))}; a list was expected"
