@@ -41,7 +41,7 @@ _N_LOOKED_AT = 20  # images, to find out in which folder they lie
 def load_dataset(
     path: Path | str, *, skip_invalid: bool = False, max_bytes: int = MAX_BYTES
 ) -> Dataset:
-    """Open a dataset.
+    """Open a dataset, and make the files of its parts again if they are stale.
 
     Parameters
     ----------
@@ -190,7 +190,8 @@ class Dataset:
         ----------
         image : array, or an object with `frame(index)`, or None
             (H, W) or (H, W, C), a stack with the document's frames in front. None if its files
-            are in the dataset already, or are referred to.
+            are in the dataset already, or are referred to. Files of a dataset from which the
+            document was read are never written again.
         result : Document or Segmentation
             Rejected segments are left out.
         name : str

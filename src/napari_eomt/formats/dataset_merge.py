@@ -44,11 +44,14 @@ def merge_categories(wanted: Iterable[Record], there: Sequence[Record]) -> Categ
         COCO's records.
     """
     records = {record["id"]: record for record in there}
+    by_name: dict[str, list[Record]] = {}
+    for record in there:
+        by_name.setdefault(record["name"], []).append(record)
     ids: dict[int, int] = {}
     new: list[Record] = []
     notes: list[str] = []
     for record in wanted:
-        same = [r for r in records.values() if r["name"] == record["name"]]
+        same = by_name.get(record["name"], [])
         found = next((r for r in same if r["id"] == record["id"]), same[0] if same else None)
         if found is None:
             found = dict(record)
@@ -59,6 +62,7 @@ def merge_categories(wanted: Iterable[Record], there: Sequence[Record]) -> Categ
                     f"{record['id']} is '{records[record['id']]['name']}' there."
                 )
             records[found["id"]] = found
+            by_name[found["name"]] = [found]
             new.append(found)
         else:
             if len(same) > 1:

@@ -24,6 +24,7 @@ Pixels = np.ndarray[Any, np.dtype[Any]]
 """(H, W) or (H, W, C), of any dtype."""
 
 _TIFF = frozenset({".tif", ".tiff"})
+_MAX_BYTES = 8 * MAX_PIXELS  # of a TIFF, whose pixels may have any number of channels
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on, rows and columns change places
 
 
@@ -166,6 +167,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[A
         else:
             with Image.open(path) as picture:
                 pixels = _pixels(picture, size)
+        if pixels.ndim not in (2, 3) or 0 in pixels.shape:
+            raise ValueError(f"it holds an array of {pixels.shape}")
     found = (pixels.shape[0], pixels.shape[1])
     if size is not None and found != size:
         raise _wrong_size(path, found, size)
@@ -174,6 +177,11 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[A
 
 def _first_page(tiff: tifffile.TiffFile) -> npt.NDArray[Any]:
     page = tiff.pages.first
+    if page.nbytes > _MAX_BYTES:
+        raise DataError(
+            f"{tiff.filename} unpacks to {page.nbytes / 2**30:.0f} GiB; images of up to "
+            f"{_MAX_BYTES / 2**30:.0f} GiB are read. Cut it into tiles."
+        )
     pixels: npt.NDArray[Any] = np.asarray(page.asarray())
     height, width = page.imagelength, page.imagewidth
     if pixels.shape[:2] != (height, width) and pixels.shape[1:] == (height, width):
@@ -207,14 +215,10 @@ def _reading(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path.name} has more than {MAX_PIXELS} pixels. Cut it into tiles."
         ) from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        KeyError,
-        tifffile.TiffFileError,
-    ) as error:
+    except DataError:
+        raise
+    except Exception as error:
+        # Of a damaged file decoders raise what they like.
         raise DataError(
             f"{path.name} cannot be read as an image ({error}). Copy or export it again."
         ) from error
