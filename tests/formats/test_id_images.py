@@ -118,7 +118,7 @@ def test_large_ids_are_numbered_anew_and_that_is_told(tmp_path):
     array = np.array([[0, 4], [4_000_000_000, 70_000]], np.uint32)
     tifffile.imwrite(tmp_path / "a.tif", array)
     notes = []
-    document = read_id_image(tmp_path / "a.tif", problems=notes)
+    document = read_id_image(tmp_path / "a.tif", notes=notes)
     np.testing.assert_array_equal(document.id_maps, [[0, 1], [3, 2]])
     assert "numbered anew, from 1 to 3" in notes[0]
 

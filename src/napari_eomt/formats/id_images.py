@@ -53,6 +53,7 @@ def read_id_image(
     *,
     skip_invalid: bool = False,
     problems: list[str] | None = None,
+    notes: list[str] | None = None,
 ) -> Document:
     """Read a label image.
 
@@ -70,14 +71,15 @@ def read_id_image(
         Whether ids that the table does not list become void, and rows without a pixel are left
         out.
     problems : list of str, optional
-        Filled with what was left out or is not as it was.
+        Filled with what was left out.
+    notes : list of str, optional
+        Filled with what is not as it was.
 
     Raises
     ------
     DataError
         If a file cannot be read, or they do not fit each other.
     """
-    notes = [] if problems is None else problems
     pixels = read_id_pixels(path)
     found = find_table(path) if table is None else table
     known = IdTable((Category(1, "object"),)) if found is None else read_table(found)
@@ -92,7 +94,7 @@ def read_id_image(
     size = (pixels.shape[-2], pixels.shape[-1])
     document = Document(shape, size, known.categories)
     frames = pixels.reshape(-1, *size)
-    numbers = _compact(frames, path.name, notes)
+    numbers = _compact(frames, path.name, [] if notes is None else notes)
     if found is not None and not skip_invalid and max(known.rows, default=0) >= len(frames):
         raise DataError(
             f"{found.name} lists segments of frame {max(known.rows)}; {path.name} has "
@@ -104,7 +106,7 @@ def read_id_image(
         first = document.next_id - 1 if known.is_per_frame and frame else 0
         rows = known.rows.get(frame, {})
         if found is not None:
-            _agree(path, found, frame, set(there), set(rows), skip_invalid, notes)
+            _agree(path, found, frame, set(there), set(rows), skip_invalid, problems)
         new = {
             i: (i if numbers is None else numbers[i]) + first
             for i in there
@@ -205,7 +207,7 @@ def _agree(
     there: set[int],
     rows: set[int],
     skip_invalid: bool,
-    notes: list[str],
+    problems: list[str] | None,
 ) -> None:
     for what, ids in (
         (f"holds ids that {table.name} does not list", there - rows),
@@ -217,7 +219,8 @@ def _agree(
                 raise DataError(
                     f"{message} Take both from one copy, or have what makes no sense left out."
                 )
-            notes.append(message)
+            if problems is not None:
+                problems.append(message)
 
 
 def _segment(

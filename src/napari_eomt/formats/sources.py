@@ -207,7 +207,7 @@ def _labels(path: Path, skip_invalid: bool) -> Source:
 
     def load(one: Path, notes: list[str] | None) -> tuple[Document, list[Record], list[Record]]:
         table = find_table(one)
-        document = read_id_image(one, table, skip_invalid=skip_invalid, problems=notes)
+        document = read_id_image(one, table, skip_invalid=skip_invalid, problems=notes, notes=notes)
         known = None if table is None else read_table(table)
         images = list(known.images) if known else []
         own = document.categories.values()
