@@ -1,0 +1,1 @@
+"""How good a segmentation is: measured against what people have drawn."""
