@@ -1,6 +1,7 @@
 """Datasets in folders: what is added is there, what was there stays, names lead nowhere else."""
 
 import json
+import os
 import subprocess
 import sys
 import zlib
@@ -531,3 +532,36 @@ def test_invalid_records_are_not_lost_by_adding_to_the_rest(tmp_path: Path) -> N
     with pytest.raises(DataError, match="1 records that make no sense"):
         dataset.add(pixels(5), drawn(1), name="x")
     assert text(tmp_path) == raw
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+def test_a_read_only_folder_is_read_and_not_written(tmp_path: Path) -> None:
+    made(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        dataset = load_dataset(tmp_path)
+        assert dataset.image(1).shape == (24, 40)
+        with pytest.raises(OutputError, match="cannot be written"):
+            dataset.add(pixels(5), drawn(1), name="x")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_stale_parts_that_cannot_be_made_again_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Dataset.create(tmp_path) as dataset:
+        dataset.add(pixels(0), drawn(1), name="a", categories=[CELL])
+        dataset.save(val_fraction=0.5)
+    (tmp_path / "annotations_val.json").unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    dataset = load_dataset(tmp_path)
+    assert len(dataset.file.images) == 1
+    assert "not of its last state" in dataset.notes[0]
+    assert "Permission denied" in dataset.notes[0]

@@ -15,7 +15,12 @@ from napari_eomt.formats.coco_file import CocoFile, load_coco, save_coco
 from napari_eomt.formats.coco_instance import read_document
 from napari_eomt.formats.dataset_add import Added, Target, addition
 from napari_eomt.formats.dataset_changes import Changes
-from napari_eomt.formats.dataset_images import PendingImages, find_image, roots_of
+from napari_eomt.formats.dataset_images import (
+    PendingImages,
+    find_image,
+    image_folder,
+    roots_of,
+)
 from napari_eomt.formats.dataset_lock import DatasetLock
 from napari_eomt.formats.image_files import read_image
 from napari_eomt.formats.json_file import MAX_BYTES
@@ -33,9 +38,9 @@ if TYPE_CHECKING:
     from napari_eomt.structures.segments import Segmentation
 
 NAME = "annotations.json"
+"""Of the COCO file of a dataset that we begin."""
 
 _UNFINISHED = re.compile(r"\.writing-[0-9a-f]{12}\.json")
-_N_LOOKED_AT = 20  # images, to find out in which folder they lie
 
 
 def load_dataset(
@@ -87,7 +92,7 @@ class Dataset:
         self._lock = DatasetLock(path.parent)
         self._state = _state(path)
         self._changes = Changes(file)
-        self._images = PendingImages(self._image_folder())
+        self._images = PendingImages(image_folder(self._roots, file.images))
         self._other: tuple[Path, Any, CocoFile] | None = None
 
     @classmethod
@@ -369,15 +374,6 @@ class Dataset:
             raise DataError(f"{self.path}: there is no image {image_id}; it has {n}.")
         return record
 
-    def _image_folder(self) -> Path:
-        """Return where the images lie that are there, or else the folder for the first."""
-        for record in self._changes.file.images[:_N_LOOKED_AT]:
-            for root in self._roots:
-                with suppress(DataError):
-                    if find_image([root], record):
-                        return root
-        return self.folder / "images"
-
 
 def _state(path: Path) -> tuple[int, int, int] | None:
     try:
@@ -388,6 +384,13 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 def _json_of(path: Path) -> Path:
+    """Return the COCO file of a dataset, given that or its folder.
+
+    Raises
+    ------
+    DataError
+        If the folder has none, or several of which none is called as ours.
+    """
     if not path.is_dir():
         return path
     if (path / NAME).exists():

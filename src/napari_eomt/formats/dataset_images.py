@@ -1,4 +1,4 @@
-"""Images on their way into a dataset: written aside, put in place together."""
+"""The images of a dataset: where they lie, and how new ones come there, all together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from napari_eomt.formats.coco_checks import Record
 
+
 _TEMPORARY = ".dataset-"
+_N_LOOKED_AT = 20  # images, to find out in which folder they lie
 
 
 class PendingImages:
@@ -136,7 +138,7 @@ class PendingImages:
 def shows(path: Path, pixels: npt.NDArray[Any]) -> bool:
     """Whether a file holds exactly these pixels, as `storable` returns them."""
     try:
-        there = read_image(path)
+        there = read_image(path, (pixels.shape[0], pixels.shape[1]))
     except DataError:
         return False
     return there.dtype == pixels.dtype and np.array_equal(there, pixels)
@@ -169,6 +171,24 @@ def find_image(roots: Sequence[Path], record: Record) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def image_folder(roots: Sequence[Path], records: Sequence[Record]) -> Path:
+    """Return the folder in which the images lie that are there, or else that of the first one.
+
+    Parameters
+    ----------
+    roots : sequence of Path
+        As `roots_of` returns them.
+    records : sequence of dict
+        The dataset's images.
+    """
+    for record in records[:_N_LOOKED_AT]:
+        for root in roots:
+            with suppress(DataError):
+                if find_image([root], record):
+                    return root
+    return roots[0]
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
