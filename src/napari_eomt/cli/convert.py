@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from napari_eomt.cli.convert_annotations import convert_annotations, holds_annotations
 from napari_eomt.cli.options import Debug, clear_errors
 from napari_eomt.errors import DataError
 from napari_eomt.structures.categories import Category, stuff_labels
 from napari_eomt.structures.segments import Task
 
 if TYPE_CHECKING:
+    from napari_eomt.formats.detect import Format
     from napari_eomt.models.card import Sidecar
     from napari_eomt.models.convert import Conversion
 
@@ -25,68 +27,126 @@ _SERVES: dict[Task, tuple[Task, ...]] = {
 }
 
 
+Target = Literal["transformers", "original", "coco", "panoptic", "ytvis", "labels", "eomt"]
+
+
 def convert(
-    checkpoint: Annotated[
+    source: Annotated[
         Path,
         typer.Argument(
-            help="File or folder: a checkpoint of the original EoMT or VidEoMT code (.bin, .pth, "
-            ".ckpt, .safetensors), or a model's folder in transformers' layout."
+            metavar="INPUT",
+            help="File or folder. Annotations: the JSON of COCO instances, COCO panoptic or "
+            "YouTube-VIS, label images (TIFF, PNG), documents (.eomt). Or a checkpoint of the "
+            "original EoMT or VidEoMT code (.bin, .pth, .ckpt, .safetensors), or a model's folder "
+            "in transformers' layout.",
         ),
     ],
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder to make; with --to original, the file to write (.bin, .pth, .safetensors)."
+            help="What to write. Annotations: a .json, a .tif, or a folder for label images and "
+            "documents. Checkpoints: a folder to make; with --to original, the file "
+            "(.bin, .pth, .safetensors)."
         ),
     ],
     to: Annotated[
-        Literal["transformers", "original"], typer.Option(help="Layout to convert to.")
-    ] = "transformers",
+        Target | None,
+        typer.Option(
+            help="What to convert to. Checkpoints: transformers (the default) or original. "
+            "Annotations: by default what the name in --out says, .json being ytvis for videos, "
+            "else coco."
+        ),
+    ] = None,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid", help="Annotations: leave out what makes no sense, and say what."
+        ),
+    ] = False,
+    pngs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Annotations: the PNGs of a panoptic dataset that is read. By default in a folder "
+            "named as the JSON, else beside it.",
+        ),
+    ] = None,
     base: Annotated[
         Path | None,
         typer.Option(
-            help="DINOv3 backbone, a file or folder, that a delta is added to: published DINOv3 "
-            "checkpoints hold only what training changed in it."
+            help="Checkpoints: DINOv3 backbone, a file or folder, that a delta is added to: "
+            "published DINOv3 checkpoints hold only what training changed in it."
         ),
     ] = None,
     input_size: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Side of the input in pixels; for DINOv3, if the checkpoint's name does not tell "
-            "it.",
+            help="Checkpoints: side of the input in pixels; for DINOv3, if the checkpoint's name "
+            "does not tell it.",
         ),
     ] = None,
     task: Annotated[
         Task | None,
-        typer.Option(help="What it was trained for. Semantic models take windows of an image."),
+        typer.Option(
+            help="Checkpoints: what it was trained for. Semantic models take windows of an image."
+        ),
     ] = None,
     categories: Annotated[
         str | None,
         typer.Option(
             metavar="LIST|FILE",
-            help="Names of the categories in the order of training: a list of the package, such as "
-            "coco_panoptic; a text file with a name a line; or a JSON list of names, or of COCO's "
-            "categories.",
+            help="Checkpoints: names of the categories in the order of training: a list of the "
+            "package, such as coco_panoptic; a text file with a name a line; or a JSON list of "
+            "names, or of COCO's categories.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the model that is there.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON: counts by kind, configuration.")
+        bool,
+        typer.Option(
+            "--json", help="Print JSON: counts and notes, or counts by kind and configuration."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a checkpoint of the original code into a model's folder, or back.
+    """Convert annotations from one format into another, or a checkpoint.
 
-    No code that a checkpoint may hold is run. Every tensor is accounted for; a checkpoint with
-    one too few or too many is an error.
+    Annotations keep every field that the other format can hold; what it cannot is listed on
+    stderr. Into their own format they are written as they are. After Ctrl-C, exit code 130, a
+    JSON is not written at all, of label images and documents those that were finished are kept.
+
+    Checkpoints of the original code become a model's folder, or back. No code that a checkpoint
+    may hold is run. Every tensor is accounted for; a checkpoint with one too few or too many is an
+    error.
     """
+    for_models = {
+        "--base": base,
+        "--input-size": input_size,
+        "--task": task,
+        "--categories": categories,
+    }
+    for_annotations = {"--skip-invalid": skip_invalid or None, "--pngs": pngs}
     with clear_errors(debug):
+        if to not in ("transformers", "original") and (to or holds_annotations(source)):
+            _none_of(for_models, "of checkpoints", source)
+            convert_annotations(
+                source,
+                out,
+                cast("Format | None", to),
+                pngs=pngs,
+                skip_invalid=skip_invalid,
+                overwrite=overwrite,
+                as_json=as_json,
+                quiet=quiet,
+            )
+            return
+        _none_of(for_annotations, "of annotations", source)
         if to == "original":
-            for_other = [base, input_size, task, categories]
-            if any(value is not None for value in for_other):
+            if any(value is not None for value in for_models.values()):
                 raise DataError(
                     "--base, --input-size, --task and --categories say what a checkpoint does not; "
                     "leave them out with --to original."
@@ -94,14 +154,14 @@ def convert(
             # Only now: --help and wrong options answer without torch.
             from napari_eomt.models.convert import to_original
 
-            done = to_original(checkpoint, out, overwrite=overwrite)
+            done = to_original(source, out, overwrite=overwrite)
         else:
             known = None if categories is None else _read_categories(categories)
             sidecar = _sidecar(task, known)
             from napari_eomt.models.convert import to_transformers
 
             done = to_transformers(
-                checkpoint,
+                source,
                 out,
                 base=base,
                 input_size=input_size,
@@ -111,6 +171,17 @@ def convert(
                 overwrite=overwrite,
             )
         typer.echo(done.as_json() if as_json else _in_a_line(done))
+
+
+def _none_of(options: dict[str, Any], what: str, source: Path) -> None:
+    """Refuse options that mean nothing here, rather than not heed them."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        other = "annotations" if what == "of checkpoints" else "taken for a checkpoint"
+        raise DataError(
+            f"{given[0]} is an option {what}; {source} is {other}. Leave it out, or say with --to "
+            "what it is."
+        )
 
 
 def _in_a_line(done: Conversion) -> str:

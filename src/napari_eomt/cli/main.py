@@ -13,6 +13,7 @@ from napari_eomt.cli.demo import demo
 from napari_eomt.cli.download import download
 from napari_eomt.cli.models import models
 from napari_eomt.cli.predict import predict
+from napari_eomt.cli.validate import validate
 
 app = typer.Typer(
     name="napari-eomt",
@@ -47,6 +48,7 @@ app.command()(predict)
 app.command()(models)
 app.command()(download)
 app.command()(convert)
+app.command()(validate)
 app.command()(demo)
 
 
