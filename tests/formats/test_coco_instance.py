@@ -16,6 +16,7 @@ from tests.formats.drawn_coco import SIZE, box, drawn, mask_of, rle, same, write
 
 from napari_eomt.annotation import operations, shapes
 from napari_eomt.annotation.document import Document, FrameState, Origin
+from napari_eomt.annotation.edits import Edit, SegmentChange
 from napari_eomt.annotation.files import load_document, save_document
 from napari_eomt.annotation.session import Session
 from napari_eomt.errors import DataError
@@ -318,6 +319,23 @@ def test_decisions_are_written_and_read_again(tmp_path):
     for s in document.segments(0).values():
         expected = s if s.annotation_id != 11 else replace(s, status=Status.ACCEPTED)
         assert known[s.annotation_id] == expected
+
+
+def test_a_crowd_that_is_none_any_more_stays_where_it_is_seen(tmp_path):
+    file, session = opened(tmp_path)
+    document = session.document
+    crowd, small = segment_of(document, 7), segment_of(document, 90)
+    changes = [
+        SegmentChange(0, crowd, replace(crowd, is_crowd=False)),
+        SegmentChange(0, small, replace(small, is_crowd=True)),
+    ]
+    session.do(Edit("Crowds", segments=tuple(changes)))
+    records = exported(document, file)
+    after, before = by_id(records), by_id(drawn()["annotations"])
+    assert {k for k in before if not same(before[k], after[k])} == {7, 90}
+    assert (after[7]["iscrowd"], after[90]["iscrowd"]) == (0, 1)
+    again = read_document(loaded(tmp_path, drawn() | {"annotations": records}), [4], origin_path="")
+    np.testing.assert_array_equal(annotation_map(again), annotation_map(document))
 
 
 def test_a_split_keeps_one_and_adds_others(tmp_path):

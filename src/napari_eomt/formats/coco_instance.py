@@ -178,6 +178,9 @@ def annotations_of(
     painted = _painted_before(document, frame, image_id, original)
     owners = _owners(segments, painted)
     touched = _touched(document, frame, painted, owners)
+    # A crowd lies below the others: what becomes one, or is none any more, would move.
+    crowds = {i: bool(painted.records[place].get("iscrowd")) for i, place in owners.items()}
+    touched |= {i for i, is_crowd in crowds.items() if segments[i].is_crowd != is_crowd}
     by_place = {place: i for i, place in owners.items()}
     needed = [i for i in segments if i in touched or i not in owners]
     masks = _measured(encode(document.id_map(frame), needed)) if needed else {}
