@@ -198,6 +198,17 @@ def test_what_cannot_be_written_is_told_before(path, tmp_path, out, to, error, m
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_images_are_never_replaced_by_pngs_of_ids(path, tmp_path):
+    image = tmp_path / "images" / "sub" / "b.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"an image")
+    with pytest.raises(OutputError, match="would be replaced by a PNG of ids"):
+        convert(path, tmp_path / "images.json", "panoptic")
+    assert image.read_bytes() == b"an image"
+    assert {p.name for p in tmp_path.iterdir()} == {"in.json", "images"}
+    assert [p.name for p in image.parent.iterdir()] == ["b.png"]
+
+
 def test_images_that_are_of_no_video_are_told(path, tmp_path):
     raw = json.loads(path.read_text("utf-8"))
     del raw["images"][0]["video_id"]

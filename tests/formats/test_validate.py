@@ -85,6 +85,16 @@ def test_all_is_told_errors_first(path):
         assert part in text
 
 
+def test_numbers_and_fields_of_any_kind_are_looked_at(path):
+    def change(raw):
+        raw["annotations"][0]["area"] = 2**70
+        raw["images"][0]["frame"] = [{}]
+
+    assert [m for _, m in changed(path, change)] == [
+        f"annotation 1: area is {2**70}, its mask has 16 pixels"
+    ]
+
+
 def test_frames_of_videos_are_named(path, tmp_path):
     convert(path, tmp_path / "v.json", "ytvis")
     found = changed(tmp_path / "v.json", lambda r: r["annotations"][1]["areas"].__setitem__(1, 90))

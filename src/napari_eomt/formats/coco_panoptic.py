@@ -89,6 +89,7 @@ def save_panoptic(
     *,
     folder: Path | None = None,
     fields: Mapping[int, Record] | None = None,
+    overwrite: bool = False,
     on_image: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Write a panoptic dataset, its JSON last.
@@ -107,6 +108,9 @@ def save_panoptic(
         Of the PNGs to write; by default its own for its own JSON, else named as the JSON.
     fields : dict of int to dict, optional
         Other fields of new segments, by their `annotation_id`; looked at anew for each frame.
+    overwrite : bool
+        Whether PNGs that are there, and are not the dataset's own, are replaced: they may be a
+        person's images.
     on_image : callable
         Called before each image with its id; what it raises ends the writing, and nothing is
         changed.
@@ -116,7 +120,7 @@ def save_panoptic(
     DataError
         If a PNG that is still needed cannot be read.
     OutputError
-        If it cannot be written.
+        If it cannot be written, or a PNG is there.
     """
     if folder is None:
         folder = panoptic.folder if path == panoptic.path else path.with_suffix("")
@@ -128,10 +132,21 @@ def save_panoptic(
             json_path = stack.enter_context(replacing(path))
             folder.mkdir(parents=True, exist_ok=True)
 
-            def write(name: str, id_map: IdMap) -> None:
+            own = set(names) if _is_same(folder, panoptic.folder) else set()
+
+            def place(name: str) -> Path:
                 target = inside(folder, name)
+                if not overwrite and folded(name) not in own and target.exists():
+                    raise OutputError(
+                        f"{target} is there already, and would be replaced by a PNG of ids. Choose "
+                        "another name for the dataset, or overwrite it."
+                    )
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_id_png(stack.enter_context(replacing(target)), id_map)
+                return stack.enter_context(replacing(target))
+
+            def keep(name: str) -> None:
+                if folded(name) not in own:
+                    place(name).write_bytes(_png(panoptic.folder / name))
 
             categories = panoptic.file.categories
             for image_id, document, frame in frames:
@@ -139,14 +154,14 @@ def save_panoptic(
                 categories = merged_categories(categories, document)
                 record, id_map = _updated(panoptic, image_id, document, frame, fields or {}, names)
                 changed[image_id] = record
-                if id_map is not None:
-                    write(record["file_name"], id_map)
+                if id_map is None:
+                    keep(record["file_name"])
                 else:
-                    _copy_png(stack, panoptic.folder, folder, record["file_name"])
+                    write_id_png(place(record["file_name"]), id_map)
             for record in panoptic.file.annotations:
                 if record["image_id"] not in changed:
                     on_image(record["image_id"])
-                    _copy_png(stack, panoptic.folder, folder, record["file_name"])
+                    keep(record["file_name"])
             # panopticapi asks each category.
             known = panoptic.file.category_by_id
             categories = [c if c["id"] in known else {"isthing": 1} | c for c in categories]
@@ -166,20 +181,19 @@ def _records(file: CocoFile, changed: dict[int, Record]) -> Iterator[Record]:
     yield from left.values()
 
 
-def _copy_png(stack: ExitStack, source: Path, folder: Path, name: str) -> None:
-    """Copy a PNG that did not change, if it has another place to go."""
-    target = inside(folder, name)
-    if target.exists() and target.samefile(source / name):
-        return
+def _is_same(a: Path, b: Path) -> bool:
+    return a.exists() and b.exists() and a.samefile(b)
+
+
+def _png(path: Path) -> bytes:
+    """Return a PNG that did not change, to be copied."""
     try:
-        data = (source / name).read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{source / name} cannot be read: {error.strerror or error}. Add it, or leave its "
-            "annotation out."
+            f"{path} cannot be read: {error.strerror or error}. Add it, or leave its annotation "
+            "out."
         ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(replacing(target)).write_bytes(data)
 
 
 def _read_frame(

@@ -204,7 +204,7 @@ class _Writer:
                 for item, document in self._iter()
                 for frame, record in enumerate(item.images)
             )
-            save_panoptic(source.file, self._out, frames)
+            save_panoptic(source.file, self._out, frames, overwrite=self._overwrite)
         elif source.file is not None:
             for _ in self._iter():
                 pass
@@ -217,7 +217,7 @@ class _Writer:
         items = ((d, d.origin or Origin("")) for _, d in self._iter())
         if isinstance(file, PanopticFile):
             frames = ((i, d, frame) for d, o in items for frame, i in enumerate(o.image_ids))
-            save_panoptic(file, self._out, frames)
+            save_panoptic(file, self._out, frames, overwrite=self._overwrite)
         elif self._target == "ytvis":
             videos = ((o.video_id or 0, d) for d, o in items)
             save_ytvis(file, self._out, videos, notes=self._notes)
@@ -318,7 +318,14 @@ class _Writer:
             for (_, document), rows in zip(self._iter(), images, strict=False)
             for frame, image in enumerate(rows)
         )
-        save_panoptic(panoptic, self._out, frames, folder=folder, fields=self._fields)
+        save_panoptic(
+            panoptic,
+            self._out,
+            frames,
+            folder=folder,
+            fields=self._fields,
+            overwrite=self._overwrite,
+        )
 
     def _to_ytvis(self) -> None:
         videos: list[Record] = []

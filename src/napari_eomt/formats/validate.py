@@ -132,7 +132,8 @@ def _masks(
         if mask is not None:
             there.append((record, mask))
     masks = [mask for _, mask in there]
-    for (record, _), area, box in zip(there, areas(masks), boxes(masks), strict=True):
+    measures = zip(there, areas(masks).tolist(), boxes(masks).tolist(), strict=True)
+    for (record, _), area, (y0, x0, y1, x1) in measures:
         where = f"annotation {record['id']}" + ("" if frame is None else f", frame {frame}")
         if not area:
             yield Finding("warning", f"{where}: its mask has no pixel")
@@ -142,7 +143,6 @@ def _masks(
         if said is not None and abs(said - area) > 2 + 0.1 * area:
             yield Finding("warning", f"{where}: area is {said}, its mask has {area} pixels")
         said = record.get("bbox")
-        y0, x0, y1, x1 = box.tolist()
         expected = [x0, y0, x1 - x0, y1 - y0]
         if said is not None and any(abs(a - b) > 2 for a, b in zip(said, expected, strict=True)):
             yield Finding(
@@ -153,7 +153,8 @@ def _masks(
 def _names(file: CocoFile) -> Iterator[Finding]:
     for section, key in (("images", "file_name"), ("categories", "name")):
         rows: list[dict[str, Any]] = getattr(file, section)
-        counts = Counter((row[key], row.get("frame")) for row in rows if row.get(key))
+        # Of one file there may be several frames.
+        counts = Counter((row[key], str(row.get("frame"))) for row in rows if row.get(key))
         for (name, _), n in counts.items():
             if n > 1:
                 yield Finding("warning", f"'{section}' has {n} of the {key} {name!r}")
