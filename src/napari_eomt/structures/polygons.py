@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pycocotools.mask as coco_mask  # type: ignore[import-untyped]
+import pycocotools.mask as coco_mask
 
 from napari_eomt.structures.outlines import outlines
 from napari_eomt.structures.rle import Rle, areas, decode_box, empty, encode_mask, union

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pycocotools.mask as coco_mask  # type: ignore[import-untyped]
+import pycocotools.mask as coco_mask
 
 from napari_eomt.structures.rle_runs import (
     MaskRuns,
