@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from napari_eomt.annotation.document import Document
-from napari_eomt.annotation.edits import Edit, SegmentChange, StateChange
 from napari_eomt.annotation.files import SUFFIX, TABLE, load_document
 from napari_eomt.errors import DataError
-from napari_eomt.formats.changes import renumbered
 from napari_eomt.formats.coco_categories import read_category, write_categories
 from napari_eomt.formats.coco_checks import n_frames
 from napari_eomt.formats.coco_file import CocoFile, load_coco
@@ -22,12 +19,14 @@ from napari_eomt.formats.dataset_merge import merge_categories
 from napari_eomt.formats.detect import Format, json_in
 from napari_eomt.formats.id_images import find_id_images, read_id_image
 from napari_eomt.formats.id_tables import find_table, read_table
+from napari_eomt.formats.rebuilt import by_track, rebuilt
 from napari_eomt.formats.ytvis import read_video
 from napari_eomt.structures.rle import areas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from napari_eomt.annotation.document import Document
     from napari_eomt.formats.coco_checks import Record
 
 # What every format says in a way of its own; the rest goes along.
@@ -165,7 +164,7 @@ def _images(path: Path, file: CocoFile | PanopticFile, as_videos: bool) -> Sourc
                 raw = [r for i in ids for r in file.annotations_of(i)]
                 _count_hidden(raw, document, source.losses)
             if kind == "video":
-                document = _by_track(document)
+                document = by_track(document)
             return document, _other_fields(raw)
 
         shape = () if len(ids) == 1 and kind == "image" else (len(ids),)
@@ -267,50 +266,11 @@ def _merged(
         ) -> tuple[Document, dict[int, Record]]:
             document, _, _ = load(one, source.notes)
             categories = [read_category(record) for record in source.categories]
-            return _rebuilt(document, categories, ids), {}
+            return rebuilt(document, categories, ids), {}
 
         shape, size = document.frame_shape, document.image_shape
         source.items.append(Item(stem, shape, size, tuple(images), read))
     return source
-
-
-def _rebuilt(
-    document: Document,
-    categories: Iterable[Any],
-    category_ids: Mapping[int, int],
-    ids: Callable[[int, int], int] = lambda _, i: i,
-) -> Document:
-    """Return a document with other categories, and other ids by frame and id."""
-    new = Document(document.frame_shape, document.image_shape, categories, document.origin)
-    new.hold(document.next_id - 1)
-    for frame in range(document.n_frames):
-        here = document.segments(frame)
-        numbers = {i: ids(frame, i) for i in here}
-        segments = [
-            replace(s, id=numbers[i], category_id=category_ids.get(s.category_id, s.category_id))
-            for i, s in here.items()
-        ]
-        changes = tuple(SegmentChange(frame, None, segment) for segment in segments)
-        state = StateChange(frame, new.state(frame), document.state(frame))
-        new.apply(Edit("Open", segments=changes, states=(state,)), pixels=False)
-        new.id_map(frame)[...] = renumbered(document.id_map(frame), numbers)
-    return new
-
-
-def _by_track(document: Document) -> Document:
-    """Return a document in which the segments of a track have one id in all frames."""
-    first: dict[int, int] = {}
-    numbers: dict[tuple[int, int], int] = {}
-    for frame in range(document.n_frames):
-        taken: set[int] = set()
-        for i, segment in document.segments(frame).items():
-            track = segment.track_id
-            number = i if track is None else first.setdefault(track, i)
-            # Two things of one frame are two, whatever they say.
-            numbers[frame, i] = i if number in taken else number
-            taken.add(numbers[frame, i])
-    categories = document.categories.values()
-    return _rebuilt(document, categories, {}, lambda frame, i: numbers[frame, i])
 
 
 def _count_hidden(raw: Iterable[Record], document: Document, losses: Counter[str]) -> None:

@@ -6,10 +6,9 @@ or the one that they had when we wrote them. `coco_file` reads and checks the JS
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,15 +23,12 @@ from napari_eomt.formats.changes import (
     renumbered,
     touched,
 )
-from napari_eomt.formats.coco_attributes import (
-    read_attributes,
-    segment_id_of,
-    write_attributes,
-)
+from napari_eomt.formats.coco_attributes import read_attributes, segment_id_of
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_checks import n_frames
 from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.coco_masks import paint_annotations
+from napari_eomt.formats.ytvis_records import changed_record, new_record, track_of
 from napari_eomt.structures.rle import Rle, encode
 from napari_eomt.structures.segments import Segment, Status
 
@@ -234,13 +230,13 @@ def _updated(
         _mend(kept, order, masks, frame, shown)
     written: dict[int, Record | None] = {was[i].annotation_id or 0: None for i in gone}
     for i, record in kept.items():
-        track = _track(tracks[i], was[i], notes) if i in tracks else None
-        written[record["id"]] = _changed(record, track, was[i], masks.get(i, {}))
+        track = track_of(tracks[i], was[i], notes) if i in tracks else None
+        written[record["id"]] = changed_record(record, track, was[i], masks.get(i, {}))
     added = []
     for annotation_id, i in zip(count(next_id), new, strict=False):
-        track = _track(tracks[i], None, notes)
-        record = _new(annotation_id, video_id, track, length, fields)
-        added.append(_changed(record, None, track, masks.get(i, {})))
+        track = track_of(tracks[i], None, notes)
+        record = new_record(annotation_id, video_id, track, length, fields)
+        added.append(changed_record(record, None, track, masks.get(i, {})))
     return written, added
 
 
@@ -289,69 +285,3 @@ def _mend(
         found = encode(shown, wrong)
         for i in wrong:
             masks.setdefault(i, {})[frame] = found.get(i)
-
-
-def _track(segments: Sequence[Segment], was: Segment | None, notes: list[str] | None) -> Segment:
-    """Return the segments of a track as one, which is all that an annotation can say."""
-    values: dict[str, Any] = {}
-    for name in ("category_id", "is_crowd", "score", "status", "source", "locked", "note"):
-        votes = Counter(getattr(segment, name) for segment in segments)
-        if name not in ("category_id", "is_crowd", "status") and was is not None:
-            # What was said in one frame is said of the track.
-            votes = Counter({v: n for v, n in votes.items() if v != getattr(was, name)}) or votes
-        values[name] = max(votes, key=lambda value: votes[value])
-        if len(votes) > 1:
-            if name == "status" and Status.PROPOSED in votes:
-                values[name] = Status.PROPOSED
-            if notes is not None and name in ("category_id", "is_crowd", "status", "note"):
-                shown = getattr(values[name], "value", values[name])
-                notes.append(
-                    f"track {segments[0].id} has {len(votes)} values of {name} in its frames; a "
-                    f"track has one, {shown!r} was written"
-                )
-    return replace(segments[0], **values)
-
-
-def _new(
-    annotation_id: int, video_id: int, track: Segment, length: int, fields: Mapping[int, Record]
-) -> Record:
-    said: Record = dict(fields.get(track.annotation_id or 0, {}))
-    write_attributes(said, track, mark=True)
-    return {
-        "id": annotation_id,
-        "video_id": video_id,
-        "category_id": int(track.category_id),
-        "iscrowd": int(track.is_crowd),
-        **said,
-        "segmentations": [None] * length,
-        "bboxes": [None] * length,
-        "areas": [None] * length,
-    }
-
-
-def _changed(
-    record: Record, track: Segment | None, was: Segment, masks: Mapping[int, Rle | None]
-) -> Record:
-    """Return an annotation as its track is now."""
-    changed = dict(record)
-    if track is not None and replace(track, id=was.id, area=0, bbox=was.bbox) != was:
-        if track.category_id != was.category_id:
-            changed["category_id"] = int(track.category_id)
-        if track.is_crowd != was.is_crowd:
-            changed["iscrowd"] = int(track.is_crowd)
-        if track.track_id == was.id:  # which it has without saying so
-            before = read_attributes(Segment(was.id, was.category_id), record).track_id
-            track = replace(track, track_id=before)
-        write_attributes(changed, track, mark=False)
-    for name in ("segmentations", "bboxes", "areas"):
-        if masks and isinstance(record.get(name), list):
-            changed[name] = list(record[name])
-    for frame, mask in masks.items():
-        values: tuple[Any, Any, Any] = (None, None, None)
-        if mask is not None:
-            y0, x0, y1, x1 = mask.bbox
-            values = mask.as_coco(), [x0, y0, x1 - x0, y1 - y0], mask.area
-        for name, value in zip(("segmentations", "bboxes", "areas"), values, strict=True):
-            if isinstance(changed.get(name), list):
-                changed[name][frame] = value
-    return record if changed == record else changed
