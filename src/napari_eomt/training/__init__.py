@@ -1,0 +1,1 @@
+"""Learning from annotated images: targets, losses, schedules and the training step."""
