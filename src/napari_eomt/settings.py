@@ -59,7 +59,12 @@ class Settings(BaseSettings):
     )
     outlines: bool = Field(False, description="Show objects as outlines instead of filled.")
     by_category: bool = Field(False, description="Colour objects by their category.")
-    page: str = Field("segment", description="Page of the dock that is open: segment, correct.")
+    export: dict[str, Any] = Field(
+        default_factory=dict, description="The values of the Export page as last used."
+    )
+    page: str = Field(
+        "segment", description="Page of the dock that is open: segment, correct, export."
+    )
     open_folds: tuple[str, ...] = Field((), description="Parts of the dock that are unfolded.")
 
     @classmethod

@@ -10,6 +10,7 @@ from napari.qt import QtViewer
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication
+from tests.viewer.test_reader import SIZES, write
 
 from napari_eomt.annotation.files import save_document
 from napari_eomt.annotation.image_ref import ImageRef
@@ -17,7 +18,6 @@ from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.widgets.dock import EomtDock
 from napari_eomt.worker.client import WorkerClient
-from tests.viewer.test_reader import SIZES, write
 
 WAIT_MS = 20_000
 

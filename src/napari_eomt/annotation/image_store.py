@@ -22,6 +22,8 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.structures.segments import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.image_ref import ImageRef
 
@@ -78,6 +80,12 @@ class ImageStore(Protocol):
 
     def save(self, name: str, image: ImageRef, document: Document) -> Path | None:
         """Keep a document; return where, if it is on the disk."""
+
+    def document(self, name: str) -> Path | None:
+        """Return where the document of an image is kept; None if nothing is."""
+
+    def record(self, progress: Mapping[str, Progress]) -> None:
+        """Take down how far some images are, by name: their documents say so already."""
 
     @property
     def current(self) -> str:
@@ -186,6 +194,22 @@ class FolderStore:
         self._images[name] = Progress.of(document, folder.name)
         self._write()
         return folder
+
+    def document(self, name: str) -> Path | None:
+        """Return where the document of an image is kept; None if nothing is."""
+        work = self._images.get(name, Progress()).work
+        return self.path / work if work and whole(self.path / work).is_dir() else None
+
+    def record(self, progress: Mapping[str, Progress]) -> None:
+        """Take down how far some images are, by name: their documents say so already.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        self._images.update(progress)
+        self._write()
 
     def _folder_of(self, image: ImageRef) -> Path:
         return self.path / f"{image.key}{SUFFIX}"

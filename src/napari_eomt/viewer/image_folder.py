@@ -18,7 +18,7 @@ from napari_eomt.errors import EomtError
 from napari_eomt.viewer.image_source import LayerSource, guess_roles, layer_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari.components import ViewerModel
@@ -286,6 +286,17 @@ class ImageFolder:
             self._store.current = row.name
         self.opened.emit(index)
         return True
+
+    def document_path(self, index: int) -> Path | None:
+        """Return where the work on an image is kept; None if nothing was done there."""
+        return None if self._store is None else self._store.document(self.rows[index].name)
+
+    def record(self, progress: Mapping[int, Progress]) -> None:
+        """Take down how far images are whose documents have changed on the disk."""
+        if self._store is not None and progress:
+            self._store.record({self.rows[k].name: value for k, value in progress.items()})
+        for k, value in progress.items():
+            self._put(k, replace(self.rows[k], progress=value))
 
     def mark_unreadable(self, path: Path, problem: str) -> None:
         """Take down that an image cannot be read, so that it is passed over."""

@@ -94,6 +94,11 @@ def _actions() -> tuple[Action, ...]:
             image, any_,
         ),
         Action(
+            "export", ("Shift+O",), "Export…",
+            "Write the objects for other programs: COCO and its relatives.",
+            image, any_,
+        ),
+        Action(
             "undo", ("U", "Ctrl+Z"), "Undo",
             "Take the last step back, whatever it was: a stroke, a decision or a run.",
             result, any_, actions.undo,

@@ -36,6 +36,7 @@ from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.closing import ClosingGuard
 from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.doubt_colors import DoubtColors
+from napari_eomt.widgets.export import ExportPage
 from napari_eomt.widgets.fold import Fold
 from napari_eomt.widgets.image_list import ImageList
 from napari_eomt.widgets.image_picker import ImagePicker
@@ -146,6 +147,8 @@ class EomtDock(QWidget):
         )
         self.images = ImageList(self.folder, self.prefetch)
         self.runner.handle("next_image", self.images.open_next)
+        self.export = ExportPage(self.current, self.folder, self._settings.export)
+        self.runner.handle("export", lambda: self.show_page("export"))
         self.saving = SavingStrip(napari_viewer, self.current, self.work)
         self.annotate.add_part(self.saving)
         self.guard = ClosingGuard(self, self.work, self.saving, self.folder.keep)
@@ -181,6 +184,9 @@ class EomtDock(QWidget):
         self.images.said.connect(self.runner.say)
         self.images.failed.connect(self.bar.show_error)
         self.opened.failed.connect(self.bar.show_error)
+        self.export.said.connect(self.runner.say)
+        self.export.review_requested.connect(self.review_left)
+        self.export.settings_changed.connect(self._save_timer.start)
         self.saving.said.connect(self.runner.say)
         self.saving.failed.connect(self.bar.show_error)
         self._work_problem.connect(self._on_work_problem)
@@ -227,6 +233,14 @@ class EomtDock(QWidget):
         self.review.choice.choose(below=BELOW, all_frames=document.n_frames > 1)
         self.runner.run("next")
 
+    def review_left(self) -> None:
+        """Show on the Correct page what nobody has decided about."""
+        document = self.current.document
+        if document is not None:
+            self.show_page("correct")
+            self.review.choice.choose(all_frames=document.n_frames > 1)
+            self.runner.run("next")
+
     def start_drawing(self) -> None:
         """Begin the objects of the image by hand, in the categories of the chosen model."""
         layer, roles = self.image.layer, self.page.axes.roles
@@ -241,7 +255,7 @@ class EomtDock(QWidget):
         self.runner.say(HINT)
 
     def show_page(self, name: str) -> None:
-        """Bring a page to the front: "segment" or "correct"."""
+        """Bring a page to the front: "segment", "correct" or "export"."""
         for k in range(self.tabs.count()):
             if self._tab(k) == name:
                 self.tabs.setCurrentIndex(k)
@@ -292,6 +306,7 @@ class EomtDock(QWidget):
         if self.guard is not None:
             self.guard.release()
         self.opened.close_events()
+        self.export.close_events()
         self.images.close_events()
         self.review.close_result()
         self._say_unsaved()
@@ -355,6 +370,7 @@ class EomtDock(QWidget):
         for name, page, title, tip in (
             ("segment", self.page, "&Segment", "Find objects with the model."),
             ("correct", self.annotate, "&Correct", "Look through the objects and put them right."),
+            ("export", self.export, "&Export", "Write the objects for other programs."),
         ):
             scroll = QScrollArea()
             scroll.setObjectName(name)
@@ -451,6 +467,7 @@ class EomtDock(QWidget):
     def _on_theme(self) -> None:
         theme = get_theme(self._viewer.theme)
         self.page.show_accent(theme.current.as_hex())
+        self.export.show_colors(theme.current.as_hex())
         self.page.summary.show_link_color(theme.text.as_hex())
         self.annotate.show_colors(theme.current.as_hex(), theme.text.as_hex())
         if self.models is not None:
@@ -478,6 +495,7 @@ class EomtDock(QWidget):
                 "predict": predict,
                 "outlines": self.page.outlines.isChecked(),
                 "by_category": self.page.by_category.isChecked(),
+                "export": self.export.form.values(),
                 "page": self._tab(self.tabs.currentIndex()),
                 "open_folds": tuple(n for n, fold in self._folds().items() if fold.is_open),
             }

@@ -65,7 +65,8 @@ class OpenedImages(QObject):
 
         if self._canvas is not None:
             self._canvas.removeEventFilter(self)
-        self._canvas = self._dock.window().findChild(QtViewer)
+        window = self._dock.window()
+        self._canvas = None if window is None else window.findChild(QtViewer)
         if self._canvas is not None:
             self._canvas.installEventFilter(self)
 
