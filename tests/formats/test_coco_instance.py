@@ -92,7 +92,9 @@ def test_a_document_shows_what_the_masks_are(tmp_path):
     np.testing.assert_array_equal(
         annotation_map(document), painted_by_definition(drawn()["annotations"])
     )
-    assert document.origin == Origin(str(tmp_path / "origin.json"), (4,))
+    assert document.origin == Origin(
+        str(tmp_path / "origin.json"), (4,), next_annotation_id=file.next_annotation_id
+    )
     assert sorted(document.segments(0)) == list(range(1, 1 + len(document.segments(0))))
     shown = {s.annotation_id: s for s in document.segments(0).values()}
     assert set(shown) == {5, 3, 90, 11, 7, 8, 9}, "not 2⁴⁰, which 9 covers, nor those without mask"
@@ -283,6 +285,34 @@ def test_deleted_and_rejected_ones_are_left_out_and_hidden_ones_stay(tmp_path):
     assert same(records, [r for r in drawn()["annotations"] if r["id"] not in (8, 9)])
     session.do(operations.delete(document, [(0, s.id) for s in document.segments(0).values()]))
     assert [r["id"] for r in exported(document, file)] == [2**40, 12, 13, 15]
+
+
+def test_what_somebody_else_adds_meanwhile_stays(tmp_path):
+    file, session = opened(tmp_path)
+    document = session.document
+    mine = segment_of(document, 5).id
+    session.do(operations.delete(document, [(0, mine)]))
+    value = drawn()
+    theirs = {
+        "id": file.next_annotation_id,
+        "image_id": 4,
+        "category_id": value["categories"][0]["id"],
+        "iscrowd": 0,
+        "segmentation": rle(box(0, 0, *SIZE)),  # over all that is there
+        "area": SIZE[0] * SIZE[1],
+        "bbox": [0, 0, SIZE[1], SIZE[0]],
+    }
+    value["annotations"].append(theirs)
+    now = load_coco(write(tmp_path / "origin.json", value))
+    before = by_id(drawn()["annotations"])
+    after = by_id(exported(document, now))
+    assert same(after.pop(theirs["id"]), theirs)
+    assert set(before) - set(after) == {5}
+    assert all(same(after[i], before[i]) for i in after)
+    # What we have added ourselves, and deleted since, is not somebody else's.
+    value["annotations"][-1]["attributes"] = {"segment_id": 999}
+    now = load_coco(write(tmp_path / "origin.json", value))
+    assert theirs["id"] not in by_id(exported(document, now))
 
 
 def test_another_category_leaves_the_mask_with_what_is_hidden_of_it(tmp_path):

@@ -40,11 +40,15 @@ class Origin:
         Of the image of each frame.
     video_id : int or None
         Of the video whose frames they are, if it is one.
+    next_annotation_id : int or None
+        The first that no annotation had then: those from there on are somebody else's, added
+        since.
     """
 
     path: str
     image_ids: tuple[int, ...] = ()
     video_id: int | None = None
+    next_annotation_id: int | None = None
 
 
 class Document:

@@ -102,10 +102,11 @@ class OriginRow(Row):
     path: str
     image_ids: tuple[int, ...] = ()
     video_id: int | None = None
+    next_annotation_id: int | None = None
 
     def value(self) -> Origin:
         """Return the origin."""
-        return Origin(self.path, self.image_ids, self.video_id)
+        return Origin(self.path, self.image_ids, self.video_id, self.next_annotation_id)
 
 
 class FrameRow(Row):
@@ -132,6 +133,7 @@ def origin_row(origin: Origin) -> dict[str, Any]:
         "path": plain_text(origin.path),
         "image_ids": [int(i) for i in origin.image_ids],
         "video_id": None if origin.video_id is None else int(origin.video_id),
+        "next_annotation_id": origin.next_annotation_id,
     }
 
 

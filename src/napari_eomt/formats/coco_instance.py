@@ -64,6 +64,13 @@ class _Mask:
         }
 
 
+@dataclass(frozen=True)
+class _Before(Painted):
+    """What was read, and the annotations that somebody else has added since."""
+
+    later: tuple[Record, ...] = ()
+
+
 def read_document(file: CocoFile, image_ids: Sequence[int], *, origin_path: Path | str) -> Document:
     """Read the annotations of an image, or of several of one size as the frames of a stack.
 
@@ -90,7 +97,7 @@ def read_document(file: CocoFile, image_ids: Sequence[int], *, origin_path: Path
     size = _size(file, image_ids)
     categories = [read_category(record) for record in file.categories]
     things = {category.id: category.is_thing for category in categories}
-    origin = Origin(str(origin_path), tuple(image_ids))
+    origin = Origin(str(origin_path), tuple(image_ids), next_annotation_id=file.next_annotation_id)
     frame_shape = () if len(image_ids) == 1 else (len(image_ids),)
     try:
         document = Document(frame_shape, size, categories, origin)
@@ -147,8 +154,9 @@ def annotations_of(
     A segment whose pixels, category and all are as they were read is written as its annotation
     was. If only its pixels are, what is different is changed, and its mask stays as it was, with
     what others hide of it. Otherwise the mask is what the person sees; the annotation's other
-    fields stay. Annotations without a mask, and those of which nothing could be seen, stay;
-    those of segments that were deleted or rejected are left out.
+    fields stay. Annotations without a mask, those of which nothing could be seen, and those that
+    somebody else has added since, stay; those of segments that were deleted or rejected are left
+    out.
 
     Parameters
     ----------
@@ -193,6 +201,7 @@ def annotations_of(
         elif i in masks or i not in touched:
             mask = masks.get(i)
             written.append(_changed(record, image_id, segments[i], mask, segmentation))
+    written += (_of_image(record, image_id) for record in painted.later)
     ids = itertools.count(next_id)
     for i, segment in segments.items():
         if i not in owners and i in masks:
@@ -269,12 +278,12 @@ def _frames_of(document: Document) -> dict[int, int]:
 
 def _painted_before(
     document: Document, frame: int, image_id: int, original: CocoFile | None
-) -> Painted:
+) -> _Before:
     """Paint what was read for a frame, as it was painted then."""
     images = () if document.origin is None else document.origin.image_ids
     source = images[frame] if frame < len(images) else image_id
     if original is None or source not in original.image_by_id:
-        return paint_annotations((), document.image_shape)
+        return _Before(**vars(paint_annotations((), document.image_shape)))
     size = _size(original, [source])
     if size != document.image_shape:
         raise DataError(
@@ -282,7 +291,18 @@ def _painted_before(
             f"{document.image_shape[0]} × {document.image_shape[1]} in the document. The data set "
             "has changed since it was read: export to a new one."
         )
-    return paint_annotations(original.annotations_of(source), size)
+    there: list[Record] = []
+    later: list[Record] = []
+    for record in original.annotations_of(source):
+        (later if _is_later(record, document) else there).append(record)
+    return _Before(**vars(paint_annotations(there, size)), later=tuple(later))
+
+
+def _is_later(record: Record, document: Document) -> bool:
+    """Whether somebody else has added an annotation since the document was read."""
+    first = None if document.origin is None else document.origin.next_annotation_id
+    # What we have exported meanwhile says which segment it is of.
+    return first is not None and record["id"] >= first and segment_id_of(record) is None
 
 
 def _owners(segments: Mapping[int, Segment], painted: Painted) -> dict[int, int]:
