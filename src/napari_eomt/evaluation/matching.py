@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 if TYPE_CHECKING:
-    from napari_eomt.evaluation.overlap import Ints, Overlap
+    from napari_eomt.evaluation.overlap import Ints, Overlap, Void
 
 Flags = npt.NDArray[np.bool_]
 
@@ -27,7 +27,8 @@ class Objects:
     truth : (T,) bool
         Without crowds.
     is_excused : (P,) bool
-        Predicted ones of which more than half lies on crowds: unmatched, they are not wrong.
+        Predicted ones of which more than half lies on crowds, or where nobody has labelled
+        anything: unmatched, they are not wrong.
     """
 
     pred: Flags
@@ -43,7 +44,7 @@ class Objects:
         )
 
 
-def objects_of(overlap: Overlap, is_thing: Flags) -> Objects:
+def objects_of(overlap: Overlap, is_thing: Flags, *, void: Void = "background") -> Objects:
     """Return which segments are objects.
 
     Parameters
@@ -51,13 +52,16 @@ def objects_of(overlap: Overlap, is_thing: Flags) -> Objects:
     overlap : Overlap
     is_thing : (K,) bool
         Of each category, whether it is countable.
+    void : {"background", "unlabelled"}
+        Whether the truth's void is known to hold no object.
     """
     # One more, for −1: a category that is not counted.
     counted = np.append(is_thing, False)
+    unknown = overlap.pred_void if void == "unlabelled" else 0
     return Objects(
         counted[overlap.pred_category],
         counted[overlap.truth_category] & ~overlap.truth_is_crowd,
-        2 * overlap.pred_crowd > overlap.pred_areas,
+        2 * (overlap.pred_crowd + unknown) > overlap.pred_areas,
     )
 
 
