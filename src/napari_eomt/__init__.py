@@ -12,6 +12,7 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from napari_eomt.errors import DataError, EomtError, ModelError, WorkerError
+    from napari_eomt.evaluation.evaluate import evaluate
     from napari_eomt.formats.dataset import Dataset, load_dataset
     from napari_eomt.inference.params import PredictParams
     from napari_eomt.inference.predict import predict, propose
@@ -31,6 +32,7 @@ _HOMES = {
     "Segmentation": "structures.segments",
     "WorkerError": "errors",
     "bundled_models": "models.catalog",
+    "evaluate": "evaluation.evaluate",
     "load_dataset": "formats.dataset",
     "load_segmenter": "models.load",
     "predict": "inference.predict",
@@ -48,6 +50,7 @@ __all__ = [
     "Segmentation",
     "WorkerError",
     "bundled_models",
+    "evaluate",
     "load_dataset",
     "load_segmenter",
     "predict",

@@ -11,6 +11,7 @@ from napari_eomt import __version__
 from napari_eomt.cli.convert import convert
 from napari_eomt.cli.demo import demo
 from napari_eomt.cli.download import download
+from napari_eomt.cli.evaluate import evaluate
 from napari_eomt.cli.models import models
 from napari_eomt.cli.predict import predict
 from napari_eomt.cli.validate import validate
@@ -45,6 +46,7 @@ def _root(
 
 
 app.command()(predict)
+app.command()(evaluate)
 app.command()(models)
 app.command()(download)
 app.command()(convert)
