@@ -10,6 +10,7 @@ from uuid import uuid4
 from napari_eomt.annotation.files import load_document
 from napari_eomt.errors import EomtError
 from napari_eomt.inference.sources import open_source
+from napari_eomt.viewer.dataset_metadata import DOCUMENT, FILE, OPENED, origin_metadata
 from napari_eomt.viewer.features import FeatureTable
 from napari_eomt.viewer.image_layer import image_layer
 from napari_eomt.viewer.result_layer import METADATA_KEY
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.image_ref import ImageRef
     from napari_eomt.viewer.dataset_open import Item, OpenDataset
-
-DOCUMENT, OPENED, FILE = "document", "opened", "file"
-"""In the metadata, under `METADATA_KEY`: the document itself, what an image and its objects have
-in common, and the file that they are in."""
 
 
 def item_layers(dataset: OpenDataset, item: Item) -> list[LayerDataTuple]:
@@ -60,15 +57,6 @@ def document_layers(folder: Path) -> tuple[list[LayerDataTuple], str]:
         f"The image {name} of this document was not found. Open it, and then the document under "
         "Correct → Open in the EoMT dock, to go on with it."
     )
-
-
-def origin_metadata(document: Document) -> dict[str, Any]:
-    """Return where a document was read from, for a layer's metadata."""
-    origin = document.origin
-    if origin is None:
-        return {}
-    found: dict[str, Any] = {"dataset": origin.path, "image_ids": list(origin.image_ids)}
-    return found if origin.video_id is None else found | {"video_id": origin.video_id}
 
 
 def _layers(image: Image, document: Document, path: Path) -> list[LayerDataTuple]:

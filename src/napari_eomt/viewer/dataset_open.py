@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import tifffile
 from PIL import Image as Picture
 from PIL import UnidentifiedImageError
 
@@ -178,7 +179,13 @@ class OpenDataset:
 
 def _kind_of_pixels(path: Path) -> str:
     """Return what tells images apart that cannot be frames of one stack."""
-    with suppress(OSError, UnidentifiedImageError), Picture.open(path) as picture:
-        mode = str(picture.mode)
-        return {"P": "RGB", "PA": "RGBA", "LA": "RGBA"}.get(mode, mode)
+    with suppress(OSError, UnidentifiedImageError, tifffile.TiffFileError):
+        # Pillow knows no TIFF of two channels.
+        if path.suffix.lower() in (".tif", ".tiff"):
+            with tifffile.TiffFile(path) as tiff:
+                page = tiff.pages.first
+                return f"{page.dtype} × {page.samplesperpixel}"
+        with Picture.open(path) as picture:
+            mode = str(picture.mode)
+            return {"P": "RGB", "PA": "RGBA", "LA": "RGBA"}.get(mode, mode)
     return f"unknown: {path}"

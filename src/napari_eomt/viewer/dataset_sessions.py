@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +13,14 @@ from napari_eomt.annotation.edits import Edit, SegmentChange
 from napari_eomt.annotation.label_pages import measured
 from napari_eomt.errors import EomtError
 from napari_eomt.structures.segments import Segment, Status
-from napari_eomt.viewer.dataset_layers import DOCUMENT, FILE, OPENED, origin_metadata
-from napari_eomt.viewer.result_layer import METADATA_KEY
+from napari_eomt.viewer.dataset_metadata import (
+    DOCUMENT,
+    FILE,
+    OPENED,
+    origin_metadata,
+    ours,
+    with_ours,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -46,13 +52,13 @@ class Waiting:
 def waiting(viewer: ViewerModel) -> list[Waiting]:
     """Return what the reader has opened in a viewer that has no session yet."""
     layers = [getattr(layer, "__wrapped__", layer) for layer in viewer.layers]
-    images = {_ours(layer).get(OPENED): layer for layer in layers if hasattr(layer, "rgb")}
+    images = {ours(layer).get(OPENED): layer for layer in layers if hasattr(layer, "rgb")}
     found = []
     for layer in layers:
-        ours = _ours(layer)
-        document, image = ours.get(DOCUMENT), images.get(ours.get(OPENED))
-        if isinstance(document, Document) and ours.get(OPENED) and image is not None:
-            found.append(Waiting(image, layer, document, Path(ours[FILE])))
+        about = ours(layer)
+        document, image = about.get(DOCUMENT), images.get(about.get(OPENED))
+        if isinstance(document, Document) and about.get(OPENED) and image is not None:
+            found.append(Waiting(image, layer, document, Path(about[FILE])))
     return found
 
 
@@ -73,8 +79,8 @@ def take_over(viewer: ViewerModel, keeper: Keeper, opened: Waiting) -> Result:
     """
     labels, document = opened.labels, opened.document
     # Whatever comes of it, it is tried once.
-    ours = {k: v for k, v in _ours(labels).items() if k != DOCUMENT}
-    labels.metadata = labels.metadata | {METADATA_KEY: ours}
+    about = {k: v for k, v in ours(labels).items() if k != DOCUMENT}
+    labels.metadata = with_ours(labels, about)
     was_painted = _take_pixels(document, labels)
     looks = {name: getattr(labels, name) for name in ("opacity", "visible", "contour", "blending")}
     viewer.layers.selection.active = opened.image
@@ -88,9 +94,8 @@ def take_over(viewer: ViewerModel, keeper: Keeper, opened: Waiting) -> Result:
     layer.name = labels.name
     for name, value in looks.items():
         setattr(layer, name, value)
-    layer.metadata = layer.metadata | {
-        METADATA_KEY: _ours(layer) | {FILE: str(opened.path)} | origin_metadata(document)
-    }
+    about = {FILE: str(opened.path)} | origin_metadata(document)
+    layer.metadata = with_ours(layer, ours(layer) | about)
     if not was_painted:
         keeper.mark_saved(result, opened.path)
     return result
@@ -136,8 +141,3 @@ def _take_pixels(document: Document, labels: Labels) -> bool:
         document.hold(int(data.max(initial=0)))
         document.id_maps[...] = data
     return reconcile(document)
-
-
-def _ours(layer: Any) -> dict[str, Any]:
-    found = layer.metadata.get(METADATA_KEY)
-    return found if isinstance(found, dict) else {}

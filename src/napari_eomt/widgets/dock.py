@@ -141,7 +141,7 @@ class EomtDock(QWidget):
         self.work = SavedWork(napari_viewer, self.results)
         self.folder = ImageFolder(napari_viewer, self.results, FolderStore, self.work)
         self.folder.doubted.connect(self.doubts.know)
-        self.opened = OpenedImages(napari_viewer, self.work, self)
+        self.opened = OpenedImages(napari_viewer, self.results, self.work, self)
         self.prefetch = Prefetch(
             self.jobs, self.folder, self._model, self.page.params, lambda: self.page.is_waiting
         )

@@ -9,12 +9,14 @@ from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 
 from napari_eomt.errors import EomtError
 from napari_eomt.viewer.dataset_kind import Kind, find_annotations
+from napari_eomt.viewer.dataset_metadata import DOCUMENT, OPENED, ours, with_ours
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtCore import QMimeData
     from qtpy.QtWidgets import QWidget
 
+    from napari_eomt.viewer.results import Results
     from napari_eomt.viewer.saved_work import SavedWork
 
 PLUGIN = "napari-eomt"
@@ -26,6 +28,7 @@ class OpenedImages(QObject):
     Parameters
     ----------
     viewer : ViewerModel
+    results : Results
     work : SavedWork
     dock : QWidget
         In whose window the canvas is.
@@ -35,9 +38,11 @@ class OpenedImages(QObject):
     taken_over = Signal()
     """An annotated image has a session."""
 
-    def __init__(self, viewer: ViewerModel, work: SavedWork, dock: QWidget) -> None:
+    def __init__(
+        self, viewer: ViewerModel, results: Results, work: SavedWork, dock: QWidget
+    ) -> None:
         super().__init__(dock)
-        self._viewer, self._work, self._dock = viewer, work, dock
+        self._viewer, self._results, self._work, self._dock = viewer, results, work, dock
         self._canvas: QWidget | None = None
         # Not while napari is adding layers: the image may come after its objects.
         self._timer = QTimer(self)
@@ -45,6 +50,7 @@ class OpenedImages(QObject):
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._take_over)
         viewer.layers.events.inserted.connect(self._on_inserted)
+        results.changed.connect(self._on_results)
         self._timer.start()
 
     def close_events(self) -> None:
@@ -57,6 +63,7 @@ class OpenedImages(QObject):
     def release(self) -> None:
         """Let go of the viewer, without a touch of Qt."""
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._results.changed.disconnect(self._on_results)
 
     def attach(self) -> None:
         """Find the canvas of the window that the dock is in now."""
@@ -99,6 +106,15 @@ class OpenedImages(QObject):
         drop: Any = event
         folder = dropped_folder(drop.mimeData())
         return folder is not None and self.open(folder)
+
+    def _on_results(self) -> None:
+        """Let napari's own menu save all that is known about the objects of a layer."""
+        for result in self._results:
+            layer = result.view.layer
+            about = ours(layer)
+            if about.get(DOCUMENT) is not result.document:
+                about = {k: v for k, v in about.items() if k != OPENED}
+                layer.metadata = with_ours(layer, about | {DOCUMENT: result.document})
 
     def _on_inserted(self) -> None:
         self._timer.start()
