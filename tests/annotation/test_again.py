@@ -115,3 +115,12 @@ def test_many_objects_are_matched(truth):
     proposed = segmentation(shrunk)
     document.apply(propose(document, 0, replace(proposed)))
     np.testing.assert_array_equal(document.id_map(0), np.where(shrunk > 0, before, 0))
+
+
+def test_segments_that_nobody_measured_are_measured(truth):
+    document = Document((), truth.shape, [Category(1, "nucleus")])
+    plain = Segmentation(truth, tuple(Segment(int(i), 1) for i in np.unique(truth) if i))
+    document.apply(propose(document, 0, plain))
+    expected = boxes(truth)
+    assert {i: s.bbox for i, s in document.segments(0).items()} == expected
+    assert all(s.area == (truth == i).sum() for i, s in document.segments(0).items())

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 import napari_eomt as ne
 from napari_eomt.annotation import operations
-from napari_eomt.annotation.document import Document
+from napari_eomt.annotation.document import Document, Origin
 from napari_eomt.errors import DataError, OutputError
 from napari_eomt.formats import dataset as dataset_module
 from napari_eomt.formats.coco_file import load_coco
@@ -154,6 +154,21 @@ def test_a_document_that_was_read_is_written_back_as_it_was_but_for_what_changed
     assert before["annotations"] == [*kept[:3], *gone, *kept[3:]]
     assert len(after["annotations"]) == len(before["annotations"]) - 1
     assert after["images"] == before["images"]
+
+
+def test_a_document_of_a_panoptic_file_is_added_as_it_is_seen(tmp_path: Path) -> None:
+    other = tmp_path / "panoptic.json"
+    other.write_text(
+        '{"images": [], "annotations": [{"image_id": 3, "segments_info": []}], "categories": []}'
+    )
+    document = Document((), (24, 40), [CELL, DEBRIS], Origin(str(other), (3,)))
+    document.apply(operations.propose(document, 0, drawn(2)))
+    dataset = Dataset.create(tmp_path / "new")
+    added = dataset.add(pixels(0), document, name="image")
+    dataset.save()
+    assert added.n_annotations == 2
+    assert "no file of COCO instances" in added.notes[0]
+    assert len(text(tmp_path / "new")["annotations"]) == 2
 
 
 def test_changed_pixels_get_a_new_file_so_that_the_old_dataset_stays_whole(tmp_path: Path) -> None:

@@ -152,6 +152,19 @@ def test_deleted_new_split_and_joined_tracks(path, tmp_path):
     assert len(pairs) == len(np.unique(shown)) + 1
 
 
+def test_a_track_that_somebody_else_adds_meanwhile_stays(path, tmp_path):
+    file, session = opened(path)
+    session.do(operations.delete(session.document, [(0, 1), (2, 1)]))
+    raw = json.loads(path.read_text("utf-8"))
+    theirs = track(file.next_annotation_id, [counts(box(0, 0, 8, 20)), None, None])
+    raw["annotations"].append(theirs)
+    path.write_text(json.dumps(raw), "utf-8")
+    found, _ = saved(load_coco(path), session, tmp_path / "b.json")
+    assert set(found) == {90, 2**60, 8, 1, theirs["id"]}
+    assert found[theirs["id"]] == theirs
+    assert all(found[i] == file.annotation_by_id[i] for i in (90, 2**60, 8, 1))
+
+
 def test_a_track_that_differs_from_frame_to_frame_is_told(path, tmp_path):
     file, session = opened(path)
     session.do(operations.recategorise(session.document, [(0, 2)], 1))

@@ -62,10 +62,11 @@ def propose(document: Document, frame: int, proposed: Segmentation, name: str = 
     id_map = document.id_map(frame)
     painted = [i for i, segment in locked.items() if segment.status is not Status.REJECTED]
     is_locked = np.isin(id_map, painted) if painted else None
-    n = max((s.id for s in proposed.segments), default=0) + 1
+    n = int(proposed.id_map.max(initial=0)) + 1
     shown = proposed.id_map if is_locked is None else np.where(is_locked, 0, proposed.id_map)
     visible = {s.id: s.area for s in proposed.segments}
-    if is_locked is not None:
+    is_measured = is_locked is None and all(visible.values())
+    if not is_measured:
         visible = dict(enumerate(areas(shown, n).tolist()))
     refused = _rejected_again(locked.values(), proposed)
     kept = [
@@ -81,7 +82,7 @@ def propose(document: Document, frame: int, proposed: Segmentation, name: str = 
     for segment, new_id in zip(kept, ids, strict=True):
         table[segment.id] = new_id
     after = renumber(shown, table)
-    where = boxes(after) if is_locked is not None else {}
+    where = {} if is_measured else boxes(after)
     if is_locked is not None:
         after = np.where(is_locked, id_map, after)
     segments = {

@@ -16,6 +16,7 @@ from napari_eomt.structures.segments import Segment, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_eomt.annotation.document import Origin
     from napari_eomt.formats.coco_checks import Record
 
 _LARGEST = 1e300
@@ -39,6 +40,13 @@ def segment_id_of(record: Record) -> int | None:
     """Return the id that the segment had when we wrote its annotation."""
     value = (record.get("attributes") or {}).get(MARK)
     return value if type(value) is int and 1 <= value <= _MAX_ID else None
+
+
+def is_later(record: Record, origin: Origin | None) -> bool:
+    """Whether somebody else has added an annotation since a document was read from there."""
+    first = None if origin is None else origin.next_annotation_id
+    # What we have exported meanwhile says which segment it is of.
+    return first is not None and record["id"] >= first and segment_id_of(record) is None
 
 
 def write_attributes(record: Record, segment: Segment, *, mark: bool) -> None:

@@ -15,7 +15,12 @@ import numpy as np
 from napari_eomt.annotation.document import Document, FrameState, Origin
 from napari_eomt.annotation.edits import Edit, SegmentChange, StateChange
 from napari_eomt.errors import DataError
-from napari_eomt.formats.coco_attributes import read_attributes, segment_id_of, write_attributes
+from napari_eomt.formats.coco_attributes import (
+    is_later,
+    read_attributes,
+    segment_id_of,
+    write_attributes,
+)
 from napari_eomt.formats.coco_categories import read_category, write_categories
 from napari_eomt.formats.coco_masks import (
     Painted,
@@ -294,15 +299,8 @@ def _painted_before(
     there: list[Record] = []
     later: list[Record] = []
     for record in original.annotations_of(source):
-        (later if _is_later(record, document) else there).append(record)
+        (later if is_later(record, document.origin) else there).append(record)
     return _Before(**vars(paint_annotations(there, size)), later=tuple(later))
-
-
-def _is_later(record: Record, document: Document) -> bool:
-    """Whether somebody else has added an annotation since the document was read."""
-    first = None if document.origin is None else document.origin.next_annotation_id
-    # What we have exported meanwhile says which segment it is of.
-    return first is not None and record["id"] >= first and segment_id_of(record) is None
 
 
 def _owners(segments: Mapping[int, Segment], painted: Painted) -> dict[int, int]:

@@ -19,6 +19,7 @@ from napari_eomt.formats.dataset_inputs import (
     without_suffix,
 )
 from napari_eomt.formats.dataset_merge import CategoryMerge, merge_categories, renumber
+from napari_eomt.formats.detect import guess
 from napari_eomt.formats.image_files import image_size, storable
 from napari_eomt.formats.safe_paths import folded, free_stem, safe_stem
 from napari_eomt.structures.segments import Segmentation
@@ -171,6 +172,9 @@ class Addition:
                 "they are seen, and fields that are not ours are not written."
             )
             return None, (gone,)
+        if guess(path) != "coco":
+            other = f"{path} is no file of COCO instances: what else it says is not written here."
+            return None, (other,)
         original = target.load(path)
         licenses = {original.image_by_id.get(i, {}).get("license") for i in origin.image_ids}
         if licenses == {None} or original.licenses is None:

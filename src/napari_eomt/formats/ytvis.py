@@ -23,7 +23,7 @@ from napari_eomt.formats.changes import (
     renumbered,
     touched,
 )
-from napari_eomt.formats.coco_attributes import read_attributes, segment_id_of
+from napari_eomt.formats.coco_attributes import is_later, read_attributes, segment_id_of
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_checks import n_frames
 from napari_eomt.formats.coco_file import CocoFile, save_coco
@@ -65,8 +65,9 @@ def read_video(file: CocoFile, video_id: int, *, origin_path: Path | str) -> Doc
     video = _video(file, video_id)
     size, length = (video["height"], video["width"]), n_frames(video)
     categories = [read_category(record) for record in file.categories]
+    origin = Origin(str(origin_path), (), video_id, file.next_annotation_id)
     try:
-        document = Document((length,), size, categories, Origin(str(origin_path), (), video_id))
+        document = Document((length,), size, categories, origin)
     except (MemoryError, ValueError) as error:
         raise DataError(
             f"Video {video_id}: {length} frames of {size[0]} × {size[1]} pixels do not fit into "
@@ -208,7 +209,11 @@ def _updated(
             f"{document.frame_shape} of {document.image_shape}. Choose the file that it was read "
             "from, or make a new one."
         )
-    records = file.annotations_of_video(video_id)
+    records = [
+        record
+        for record in file.annotations_of_video(video_id)
+        if not is_later(record, document.origin)
+    ]
     before = _described(file, records)
     was = {segment.id: segment for segment in before}
     here = [
