@@ -92,6 +92,7 @@ def compute_losses(
     targets: Sequence[ImageTargets],
     params: LossParams | None = None,
     *,
+    n_masks: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Losses:
     """Match the predictions of a batch with its objects, and compare them.
@@ -107,6 +108,9 @@ def compute_losses(
     targets : sequence of B ImageTargets
         On the device of the predictions.
     params : LossParams, optional
+    n_masks : () float32, optional
+        What the mask terms are divided by: by default the number of matched objects, as the mean
+        over the ranks. Another where the batch is only a part of a step's.
     generator : torch.Generator, optional
         Of the points; on the same device.
 
@@ -120,7 +124,8 @@ def compute_losses(
         points = draw_points((len(targets), params.n_points), device, generator)
         costs = CostWeights(params.class_weight, params.mask_weight, params.dice_weight)
         matches = match(predictions, targets, points, costs)
-        n_masks = mean_over_ranks(len(matches) / len(predictions), device)
+        if n_masks is None:
+            n_masks = mean_over_ranks(len(matches) / len(predictions), device)
         logits = matched_masks(predictions, matches)
         weighted, mask, dice = pair_losses(logits, targets, matches, params, generator)
         at = matches.prediction.to(device)

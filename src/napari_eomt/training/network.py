@@ -108,6 +108,13 @@ class TrainingNetwork(nn.Module):
         buffer = self.model.attn_mask_probs
         buffer.copy_(torch.tensor(values, dtype=buffer.dtype))
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input, in pixels."""
+        patch: Any = self.model.config.patch_size
+        height, width = self.model.grid_size
+        return height * patch, width * patch
+
     def train(self, mode: bool = True) -> TrainingNetwork:
         """Set the training mode; a frozen trunk stays in evaluation mode."""
         super().train(mode)
@@ -116,6 +123,7 @@ class TrainingNetwork(nn.Module):
                 part.train(False)
             if isinstance(self.model, EomtDinov3ForUniversalSegmentation):
                 self.model.rope_embeddings.train(False)
+                self.model.dropout.train(False)
         return self
 
     def trunk_modules(self) -> list[nn.Module]:
@@ -123,34 +131,52 @@ class TrainingNetwork(nn.Module):
         return [self.model.embeddings, *self.model.layers[: self._first_query_block]]
 
     def forward(
-        self, pixels: torch.Tensor, generator: torch.Generator | None = None
+        self,
+        pixels: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        tokens: torch.Tensor | None = None,
     ) -> list[Prediction]:
-        """Run the whole network.
+        """Run the whole network, or what comes after a frozen trunk.
 
         Parameters
         ----------
-        pixels : (B, 3, S, S) float
-            Normalised; S is the size that the model was made for.
+        pixels : (B, 3, S, S) float, optional
+            Normalised; S is the size that the model was made for. Not looked at with `tokens`.
         generator : torch.Generator, optional
             Of the queries that are freed.
+        tokens : (B, P + G², C) float, optional
+            What `trunk` has made of the pixels, if that is known.
 
         Returns
         -------
         list of Prediction
             Before each block that sees queries, then after the last, which is the answer.
             Without auxiliary losses only the answer.
-        """
-        positions = self.positions(pixels)
-        return self.head(self.trunk(pixels, positions), positions, generator)
 
-    def positions(self, pixels: torch.Tensor) -> dict[str, Any]:
+        Raises
+        ------
+        ValueError
+            If there are neither pixels nor tokens, or the pixels have another shape.
+        """
+        positions = self.positions()
+        if tokens is None:
+            if pixels is None:
+                raise ValueError("The network wants pixels, or the tokens of its trunk.")
+            tokens = self.trunk(pixels, positions)
+        return self.head(tokens, positions, generator)
+
+    def positions(self) -> dict[str, Any]:
         """Return what the blocks need to know beside the tokens: DINOv3's rotary positions.
 
-        Of `pixels` only the shape, the device and the precision matter. In training a DINOv3
-        network whose trunk is not frozen rescales them at random, as it was trained.
+        In training a DINOv3 network whose trunk is not frozen rescales them at random, as it was
+        trained.
         """
         if not isinstance(self.model, EomtDinov3ForUniversalSegmentation):
             return {}
+        weight = self.model.class_predictor.weight
+        # The module reads only the shape, the device and the precision of the pixels.
+        pixels = weight.new_empty(1).expand(1, 3, *self.input_size)
         return {"position_embeddings": self.model.rope_embeddings(pixels)}
 
     def trunk(self, pixels: torch.Tensor, positions: dict[str, Any] | None = None) -> torch.Tensor:
@@ -162,13 +188,14 @@ class TrainingNetwork(nn.Module):
             P prefix tokens, CLS and registers, then the patches, row by row. Without gradients
             where the trunk is frozen.
         """
-        if pixels.shape[1:] != (3, *self._input_size()):
+        height, width = self.input_size
+        if pixels.shape[1:] != (3, height, width):
             # transformers takes another shape of as many patches and scrambles the mask grid.
             raise ValueError(
-                f"The model takes (B, 3, {self._input_size()[0]}, {self._input_size()[1]}) pixels; "
-                f"these are {tuple(pixels.shape)}."
+                f"The model takes (B, 3, {height}, {width}) pixels; these are "
+                f"{tuple(pixels.shape)}."
             )
-        positions = self.positions(pixels) if positions is None else positions
+        positions = self.positions() if positions is None else positions
         quietly = torch.no_grad() if self.is_trunk_frozen else contextlib.nullcontext()
         with quietly:
             tokens: torch.Tensor = self.model.embeddings(pixels)
@@ -229,8 +256,3 @@ class TrainingNetwork(nn.Module):
             probability,
             generator,
         )
-
-    def _input_size(self) -> tuple[int, int]:
-        patch: Any = self.model.config.patch_size
-        height, width = self.model.grid_size
-        return height * patch, width * patch

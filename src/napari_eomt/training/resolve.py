@@ -1,0 +1,100 @@
+"""What "auto" means for a model and some images. No torch."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING
+
+from napari_eomt.inference.plan import is_tiled, task_of
+
+if TYPE_CHECKING:
+    from napari_eomt.models.card import ModelCard
+    from napari_eomt.structures.segments import Task
+    from napari_eomt.training.params import Flips, TrainParams
+
+MIN_STEPS, MAX_STEPS = 100, 20_000
+"""Of an automatic training: fewer change little, more are for who asks for them."""
+
+_EPOCHS = {"quick": 40, "lora": 60, "full": 60}
+_N_CHECKS = 10
+_TILE_JITTER = (0.6, 1.6)
+"""Where a model knows one object size, others twice as large teach it little; the bundled model
+finds objects from 0.55 to 1.7 times its own size."""
+
+_WHOLE_JITTER, _SEMANTIC_JITTER = (0.1, 2.0), (0.5, 2.0)
+
+
+def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
+    """Return parameters in which "auto" stands only where the device decides.
+
+    Those are the micro-batch, the precision, the loaders and, image by image, the object size and
+    the scale jitter.
+
+    Parameters
+    ----------
+    params : TrainParams
+    card : ModelCard
+    n_views : int
+        In an epoch; see `SampleSet`.
+
+    Raises
+    ------
+    DataError
+        If the model does not serve the task.
+    """
+    task = training_task(params, card)
+    is_dinov3 = card.architecture == "eomt_dinov3"
+    steps = params.steps
+    if steps == "auto":
+        wanted = ceil(_EPOCHS[params.preset] * n_views / params.batch_size)
+        steps = min(max(wanted, MIN_STEPS), MAX_STEPS)
+    heads, backbone = (2000, 3000) if is_dinov3 else (500, 1000)
+    rate = params.learning_rate
+    interval = params.validation_interval
+    metrics = {"instance": "ap", "semantic": "miou", "panoptic": "pq"}
+    changes = {
+        "task": task,
+        "steps": steps,
+        "learning_rate": (2e-4 if is_dinov3 else 1e-4) if rate == "auto" else rate,
+        # Published for tens of thousands of steps: a short training would be over before the
+        # backbone had begun.
+        "head_warm_up": min(heads, steps // 20)
+        if params.head_warm_up == "auto"
+        else params.head_warm_up,
+        "backbone_warm_up": min(backbone, steps // 10)
+        if params.backbone_warm_up == "auto"
+        else params.backbone_warm_up,
+        "validation_interval": ceil(steps / _N_CHECKS) if interval == "auto" else interval,
+        "metric": metrics[task] if params.metric == "auto" else params.metric,
+        "flips": flips(params, card),
+    }
+    return params.model_copy(update=changes)
+
+
+def training_task(params: TrainParams, card: ModelCard) -> Task:
+    """Return the task to learn; see `task_of`."""
+    return task_of(params.look(), card)
+
+
+def sees_tiles(params: TrainParams, card: ModelCard, shape: tuple[int, int]) -> bool:
+    """Whether an image of a shape is looked at tile by tile; see `is_tiled`."""
+    return is_tiled(shape, card, params.look())
+
+
+def scale_jitter(
+    params: TrainParams, card: ModelCard, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Return the range of factors by which random views of an image of a shape are enlarged."""
+    if params.scale_jitter != "auto":
+        return params.scale_jitter
+    if sees_tiles(params, card, shape):
+        return _TILE_JITTER
+    return _SEMANTIC_JITTER if training_task(params, card) == "semantic" else _WHOLE_JITTER
+
+
+def flips(params: TrainParams, card: ModelCard) -> Flips:
+    """Return how views are mirrored and turned."""
+    if params.flips != "auto":
+        return params.flips
+    # Of an image that is not so large that every model sees it tile by tile.
+    return "rotations" if sees_tiles(params, card, (1, 1)) else "horizontal"

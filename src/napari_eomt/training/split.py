@@ -1,0 +1,119 @@
+"""Which images learn and which check."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from napari_eomt.errors import DataError
+from napari_eomt.formats.splits import Part, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Choice: TypeAlias = Literal["train", "val", "none"]
+"""What a person wants of an image: to learn, to check, or neither."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of each part.
+
+    Parameters
+    ----------
+    train, val : tuple of str
+        Keys of the images that learn and that check, in their order.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def split_images(
+    groups: Mapping[str, str],
+    val_fraction: float,
+    choices: Mapping[str, Choice] | None = None,
+) -> Split:
+    """Decide which images learn and which check.
+
+    By the names of their groups, as a dataset on disk is split, so that it stays when images come
+    and go. If one part had none, the group that would be next there moves to it; a single group
+    learns, and nothing checks.
+
+    Parameters
+    ----------
+    groups : dict of str to str
+        The group of each image, by its key: the frames of one stack, or the image itself; see
+        `group_of`. A group is never divided.
+    val_fraction : float
+        Of the groups, 0 to below 1; 0: nothing checks but what is chosen to.
+    choices : dict of str to str, optional
+        What a person wants, by image. A choice for one frame is for its whole stack, but that
+        "none" leaves out the one frame.
+
+    Raises
+    ------
+    DataError
+        If there is no image, none is left to learn from, or frames of one stack are chosen for
+        different parts.
+    """
+    if not groups:
+        raise DataError("The dataset has no images. Add some with their annotations.")
+    choices = {key: choice for key, choice in (choices or {}).items() if key in groups}
+    left = {key: group for key, group in groups.items() if choices.get(key) != "none"}
+    chosen = _chosen_groups(groups, choices)
+    parts: dict[str, Part] = {
+        group: chosen.get(group, part_of(group, val_fraction)) for group in left.values()
+    }
+    free = sorted((g for g in parts if g not in chosen), key=_rank)
+    notes: list[str] = []
+    in_part = {part: [g for g in parts if parts[g] == part] for part in ("train", "val")}
+    if not in_part["train"] and free:
+        parts[free[-1]] = "train"  # also if it is the only group
+    elif val_fraction > 0 and not in_part["val"] and free and len(parts) > 1:
+        parts[free[0]] = "val"
+    train = tuple(key for key, group in left.items() if parts[group] == "train")
+    val = tuple(key for key, group in left.items() if parts[group] == "val")
+    if not train:
+        raise DataError(
+            "No image is left to learn from: all are left out, or chosen to check. Choose some to "
+            "learn from."
+        )
+    if val_fraction > 0 and not val:
+        notes.append(_why_none_checks(len(train), len(parts)))
+    return Split(train, val, tuple(notes))
+
+
+def _why_none_checks(n_images: int, n_groups: int) -> str:
+    if n_groups > 1:
+        return "All images are chosen to learn: none is left to check whether learning helped."
+    if n_images > 1:
+        return (
+            f"All {n_images} images are of one stack: none is left to check whether learning "
+            "helped. Annotate an image that is not of it."
+        )
+    return "One image learns: none is left to check whether learning helped. Annotate another."
+
+
+def _chosen_groups(groups: Mapping[str, str], choices: Mapping[str, Choice]) -> dict[str, Part]:
+    chosen: dict[str, Part] = {}
+    for key, choice in choices.items():
+        if choice == "none":
+            continue
+        group = groups[key]
+        if chosen.setdefault(group, choice) != choice:
+            raise DataError(
+                f"Frames of {group!r} are chosen to learn, and others to check: they look nearly "
+                "the same, and would make the model seem better than it is. Choose one of both "
+                "for all of them."
+            )
+    return chosen
+
+
+def _rank(group: str) -> int:
+    """Return where a group stands: with a rising fraction, lower ones check first."""
+    return int.from_bytes(hashlib.sha256(group.encode(errors="surrogatepass")).digest()[:8], "big")
