@@ -344,28 +344,27 @@ def test_of_a_dataset_only_what_was_touched_is_written_back(bench, tmp_path):
     assert [a["id"] for a in copy.annotations] == [101, 200, 103]
 
 
-def test_cancel_leaves_the_folder_as_it_was(bench, tmp_path, monkeypatch):
+def test_cancel_leaves_the_folder_as_it_was(bench, tmp_path):
     bench = bench()
     bench.image()
     bench.export(tmp_path / "out")
     before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    bench.image((40, 20, 30), 3, "long")
+    bench.image((1500, 20, 30), 3, "long")
     page = bench.page
-    started = []
-    monkeypatch.setattr(
-        "napari_eomt.formats.dataset.Dataset.add",
-        lambda self, *args, **options: (started.append(1), page.run._stop.wait(20)),
-    )
+    seen = []
+
+    def stop(*_):
+        seen.append((page.export.isEnabled(), page.cancel.isVisibleTo(page)))
+        page.cancel.click()
+
+    page.run.progressed.connect(stop)
     page.export.click()
-    bench.qtbot.waitUntil(lambda: bool(started), timeout=WAIT_MS)
-    bench.qtbot.waitUntil(lambda: page.cancel.isVisibleTo(page), timeout=WAIT_MS)
-    assert not page.export.isEnabled()
-    page.cancel.click()
-    page.run._stop.set()
     bench.wait()
-    assert page.message.text().startswith("⚠") or page.message.text().startswith("Stopped")
+    assert seen[0] == (False, True)
+    assert page.message.text() == "Stopped. Nothing was written."
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
     assert page.export.isEnabled()
+    assert not page.open.isVisibleTo(page)
 
 
 def test_what_cannot_be_written_is_said_in_plain_words(bench, tmp_path):

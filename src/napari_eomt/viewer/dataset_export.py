@@ -19,6 +19,7 @@ from napari_eomt.annotation.rows import plain_text
 from napari_eomt.errors import DataError
 from napari_eomt.formats.convert import convert
 from napari_eomt.formats.dataset import NAME, Dataset, load_dataset
+from napari_eomt.formats.dataset_inputs import frames_of
 from napari_eomt.formats.detect import Format, guess
 from napari_eomt.formats.export import iter_export
 from napari_eomt.formats.presets import PRESETS
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from napari_eomt.annotation.document import Document
 
 ExportFormat = Literal["coco", "panoptic", "ytvis", "labels"]
+
+N_AT_ONCE = 8
+"""Frames that are written before anybody can stop it again."""
 
 _FILES: dict[ExportFormat, str] = {
     "coco": NAME,
@@ -108,14 +112,14 @@ class ExportDone:
     ----------
     path : Path
         The file, or the folder of label images.
-    n_items, n_objects : int
-        Images, stacks and videos, and objects in all their frames.
+    n_images, n_objects : int
+        Frames count as images, and an object counts in each of them.
     notes : tuple of str
         What is not as one might think; for people.
     """
 
     path: Path
-    n_items: int
+    n_images: int
     n_objects: int
     notes: tuple[str, ...] = ()
 
@@ -141,7 +145,7 @@ def export(
         Of the dataset; made if it is not there.
     params : ExportParams
     on_progress : callable
-        Given how many items are done, how many there are, and a text; what it raises ends it all.
+        Given how much is done, how much there is, and a text; what it raises ends it all.
 
     Raises
     ------
@@ -199,7 +203,7 @@ def _to_coco(
     on_progress: Callable[[int, int, str], None],
 ) -> ExportDone:
     notes: Counter[str] = Counter()
-    n_objects = 0
+    n_images = n_objects = 0
     first = items[0].read()
     path = target_of(folder, "coco", [None if first.origin is None else first.origin.path])
     if path.exists() and not params.append:
@@ -209,31 +213,34 @@ def _to_coco(
     dataset = load_dataset(path) if path.exists() else Dataset.create(folder)
     with dataset:
         for k, item in enumerate(items):
-            on_progress(k, len(items), item.name)
             document = first if k == 0 else item.read()
             is_here = (
                 document.origin is not None
                 and Path(document.origin.path).resolve() == path.resolve()
             )
-            added = dataset.add(
-                None if is_here or not params.copy_images else item.pixels(),
-                document,
-                name=item.name,
-                source_path=None if is_here else item.path,
-                # Of what was read from there, what was deleted is to go from there, too.
-                frames=range(document.n_frames) if is_here or not document.frame_shape else None,
-                images="copy" if params.copy_images or is_here else "reference",
-            )
+            # Of what was read from there, what was deleted is to go from there, too.
+            frames = frames_of(document, range(document.n_frames) if is_here else None)
+            for start in range(0, len(frames), N_AT_ONCE):
+                on_progress(*_place(k, len(items), start, len(frames)), item.name)
+                added = dataset.add(
+                    None if is_here or not params.copy_images else item.pixels(),
+                    document,
+                    name=item.name,
+                    source_path=None if is_here else item.path,
+                    frames=frames[start : start + N_AT_ONCE],
+                    images="copy" if params.copy_images or is_here else "reference",
+                )
+                notes.update(added.notes)
+            n_images += len(frames)
             n_objects += _n_objects(document)
-            notes.update(added.notes)
-        on_progress(len(items), len(items), "writing the file")
+        on_progress(1, 1, "writing the file")
         parts = dataset.save(val_fraction=params.val_fraction or None)
         if parts:
             notes[f"{parts['train']:,} images to train, {parts['val']:,} to check."] += 1
         if params.tool != "coco":
             notes.update(_copy_for(dataset, params.tool, on_progress))
     _mark(items)
-    return ExportDone(path, len(items), n_objects, tuple(notes))
+    return ExportDone(path, n_images, n_objects, tuple(notes))
 
 
 def _copy_for(
@@ -246,7 +253,9 @@ def _copy_for(
         try:
             n = next(steps)
         except StopIteration as end:
-            return [*end.value.notes, f"The copy for {title} is in {dataset.folder / tool}."]
+            # What the tool cannot hold was said before it was chosen.
+            notes = [note for note in end.value.notes if note not in PRESETS[tool].loses]
+            return [*notes, f"The copy for {title} is in {dataset.folder / tool}."]
         on_progress(n, n_images, f"copy for {title}")
 
 
@@ -262,7 +271,7 @@ def _converted(
     with TemporaryDirectory(prefix="napari-eomt-") as stage:
         taken: set[str] = set()
         origins = []
-        n_objects = 0
+        n_images = n_objects = 0
         for k, item in enumerate(items):
             on_progress(k, 2 * len(items), item.name)
             document = item.read()
@@ -278,6 +287,7 @@ def _converted(
                 fingerprint="",
             )
             save_document(document, Path(stage) / f"{stem}{SUFFIX}", ref)
+            n_images += document.n_frames
             n_objects += _n_objects(document)
         out = target_of(folder, form, origins)
         done = convert(
@@ -288,7 +298,12 @@ def _converted(
             on_item=lambda k, n, name: on_progress(len(items) + k, len(items) + n, name),
         )
     _mark(items)
-    return ExportDone(done.path, len(items), n_objects, done.notes)
+    return ExportDone(done.path, n_images, n_objects, done.notes)
+
+
+def _place(item: int, n_items: int, frame: int, n_frames: int) -> tuple[int, int]:
+    """Return how far it is: in images, or of one stack in frames."""
+    return (frame, n_frames) if n_items == 1 else (item, n_items)
 
 
 def _mark(items: Sequence[ExportItem]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import tifffile
@@ -54,6 +55,11 @@ class Item:
     name: str
     image_ids: tuple[int, ...] = ()
     video_id: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The name without folders, for people."""
+        return PurePosixPath(self.name.replace("\\", "/")).name or self.name
 
 
 class OpenDataset:
@@ -144,7 +150,7 @@ class OpenDataset:
             If the first image is not there, or cannot be read.
         """
         is_stack = item.video_id is not None or len(item.image_ids) > 1
-        return DatasetFrames(self.path, item.name, self.records(item), is_stack=is_stack)
+        return DatasetFrames(self.path, item.title, self.records(item), is_stack=is_stack)
 
     def records(self, item: Item) -> list[Record]:
         """Return the image of each frame: of a video, as images have it."""

@@ -60,6 +60,11 @@ class ImageRow:
         """The file's name, or what a dataset calls it."""
         return self.path.name if self.item is None else self.item.name
 
+    @property
+    def title(self) -> str:
+        """The name without folders, for people."""
+        return self.path.name if self.item is None else self.item.title
+
 
 @dataclass(frozen=True, eq=False)
 class Ready:

@@ -280,6 +280,7 @@ class ExportPage(QWidget):
 
     def _on_form(self) -> None:
         self._done = None
+        self._say("")
         self.settings_changed.emit()
         self.refresh()
 
@@ -314,7 +315,7 @@ class ExportPage(QWidget):
         choice, self._choice = self._choice, None
         self._done = done
         objects = "1 object" if done.n_objects == 1 else f"{done.n_objects:,} objects"
-        images = "1 image" if done.n_items == 1 else f"{done.n_items:,} images or stacks"
+        images = "1 image" if done.n_images == 1 else f"{done.n_images:,} images"
         text = f"{objects} of {images} written: {done.path}"
         self._end()
         self._say("\n".join((text, *done.notes)))

@@ -96,7 +96,7 @@ class ImageTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return _cell(row, index.column())
         if role == Qt.ItemDataRole.ToolTipRole:
-            return row.problem or str(row.path)
+            return row.problem or (str(row.path) if row.item is None else row.name)
         if role == Qt.ItemDataRole.FontRole and index.row() == self._folder.current:
             view = self.parent()
             font = view.font() if isinstance(view, QWidget) else None
@@ -330,7 +330,7 @@ class ImageList(QWidget):
 
 def _cell(row: ImageRow, column: int) -> str:
     if column == 0:
-        return row.name
+        return row.title
     if row.problem:
         return "⚠ unreadable" if column == 1 else ""
     progress = row.progress
