@@ -87,7 +87,7 @@ def comparison_table(before: Report, after: Report) -> str:
     names = {c.id: c for c in before.by_category}
     if len(after.by_category) > 1:
         rows += [(c.name, names[c.id], c) for c in after.by_category if c.id in names]  # type: ignore[misc]
-    figures = [f for f in _FIGURES if any(_has(one, f[1]) for _, *both in rows for one in both)]
+    figures = _told([one for _, *both in rows for one in both])
     lines = [["", *(name for name, _ in figures)]]
     lines += [
         [name, *(_change(_value(a, field), _value(b, field)) for _, field in figures)]
@@ -109,7 +109,7 @@ def comparison_table(before: Report, after: Report) -> str:
 
 
 def _table(title: str, rows: Sequence[tuple[str, int, Any]], count: str) -> str:
-    figures = [f for f in _FIGURES if any(_has(scores, f[1]) for _, _, scores in rows)]
+    figures = _told([scores for _, _, scores in rows])
     lines = [[title, count, *(name for name, _ in figures)]]
     lines += [
         [name, str(n), *(_figure(field, _value(scores, field)) for _, field in figures)]
@@ -129,8 +129,11 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _has(scores: Any, field: str) -> bool:
-    return _value(scores, field) is not None
+def _told(scores: Sequence[Any]) -> list[tuple[str, str]]:
+    """Return the figures that there are; PQ of things is told where there is stuff as well."""
+    found = [f for f in _FIGURES if any(_value(one, f[1]) is not None for one in scores)]
+    has_stuff = any(field == "pq_stuff" for _, field in found)
+    return [f for f in found if has_stuff or f[1] != "pq_things"]
 
 
 def _value(scores: Any, field: str) -> float | None:
