@@ -22,9 +22,9 @@ def problem(n=2):
     return pixels(n), as_targets(masks, [label % 4 for label in labels])
 
 
-def take(network, batches, optimizer, **options):
+def take(network, batches, optimizer, params=PARAMS, **options):
     options = {"n_queries": 12, "generator": torch.Generator().manual_seed(0)} | options
-    return train_step(network, batches, optimizer, PARAMS, **options)
+    return train_step(network, batches, optimizer, params, **options)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -67,13 +67,13 @@ def test_every_object_of_a_batch_in_parts_weighs_the_same():
         network.set_mask_probabilities((0, 0))
         batches = [Batch(targets[part], images[part]) for part in parts]
         optimizer = torch.optim.SGD(network.parameters(), lr=0)
-        return train_step(network, batches, optimizer, params, n_queries=12).loss
+        return take(network, batches, optimizer, params).loss
 
     singles = [slice(i, i + 1) for i in range(4)]
     whole, in_parts = loss([slice(0, 4)]), loss(singles)
     each_by_itself = sum(loss([single]) for single in singles) / 4
-    assert in_parts == pytest.approx(whole, rel=0.005)
-    assert each_by_itself != pytest.approx(whole, rel=0.02)
+    assert in_parts == pytest.approx(whole, rel=0.02)
+    assert each_by_itself != pytest.approx(whole, rel=0.1)
 
 
 def test_gradients_are_clipped_to_the_norm():
