@@ -10,12 +10,16 @@ from napari_eomt.inference.plan import is_tiled, task_of
 if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.segments import Task
-    from napari_eomt.training.params import Flips, TrainParams
+    from napari_eomt.training.params import Flips, Preset, TrainParams
 
-MIN_STEPS, MAX_STEPS = 100, 20_000
-"""Of an automatic training: fewer change little, more are for who asks for them."""
+MIN_STEPS = 100
+"""Of an automatic training: fewer change little."""
 
-_EPOCHS = {"quick": 40, "lora": 60, "full": 60}
+MAX_STEPS: dict[Preset, int] = {"quick": 2_000, "lora": 10_000, "full": 20_000}
+"""Of an automatic training: more are for who asks for them. Full ones were published with 20,000
+to 180,000 of 16 images."""
+
+_EPOCHS: dict[Preset, int] = {"quick": 40, "lora": 60, "full": 60}
 _N_CHECKS = 10
 _TILE_JITTER = (0.6, 1.6)
 """Where a model knows one object size, others twice as large teach it little; the bundled model
@@ -44,10 +48,7 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
     """
     task = training_task(params, card)
     is_dinov3 = card.architecture == "eomt_dinov3"
-    steps = params.steps
-    if steps == "auto":
-        wanted = ceil(_EPOCHS[params.preset] * n_views / params.batch_size)
-        steps = min(max(wanted, MIN_STEPS), MAX_STEPS)
+    steps = _n_steps(params, n_views)
     heads, backbone = (2000, 3000) if is_dinov3 else (500, 1000)
     rate = params.learning_rate
     interval = params.validation_interval
@@ -69,6 +70,13 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
         "flips": flips(params, card),
     }
     return params.model_copy(update=changes)
+
+
+def _n_steps(params: TrainParams, n_views: int) -> int:
+    if params.steps != "auto":
+        return params.steps
+    wanted = ceil(_EPOCHS[params.preset] * n_views / params.batch_size)
+    return min(max(wanted, MIN_STEPS), MAX_STEPS[params.preset])
 
 
 def training_task(params: TrainParams, card: ModelCard) -> Task:

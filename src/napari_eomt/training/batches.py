@@ -1,0 +1,47 @@
+"""Samples as a step takes them: normalised pixels and targets on the model's device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_eomt.training.step import Batch
+from napari_eomt.training.targets import ImageTargets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_eomt.models.card import ModelCard
+    from napari_eomt.training.samples import Sample
+
+
+def to_batch(samples: Sequence[Sample], card: ModelCard, device: torch.device) -> Batch:
+    """Put samples together.
+
+    Parameters
+    ----------
+    samples : sequence of B Sample
+    card : ModelCard
+    device : torch.device
+    """
+    targets = [to_targets(sample).to(device, non_blocking=True) for sample in samples]
+    return Batch(targets, to_pixels(samples, card, device))
+
+
+def to_pixels(samples: Sequence[Sample], card: ModelCard, device: torch.device) -> torch.Tensor:
+    """Return the pixels of samples, (B, 3, S, S) float32, normalised as in prediction."""
+    stacked = torch.from_numpy(np.stack([sample.pixels for sample in samples]))
+    # As 8 bits they take a quarter of the way to the device.
+    pixels = stacked.to(device, non_blocking=True).permute(0, 3, 1, 2).float() * (1 / 255)
+    mean = pixels.new_tensor(card.image_mean)[:, None, None]
+    std = pixels.new_tensor(card.image_std)[:, None, None]
+    return ((pixels - mean) / std).contiguous()
+
+
+def to_targets(sample: Sample) -> ImageTargets:
+    """Return what the model should find in a sample."""
+    rows = torch.from_numpy(sample.id_map.astype(np.int32)) - 1
+    ignore = None if sample.ignore is None else torch.from_numpy(sample.ignore)
+    return ImageTargets(torch.from_numpy(sample.labels), rows=rows, ignore=ignore)
