@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from napari_eomt.errors import DataError
 from napari_eomt.evaluation.categories import category_map
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.segments import Segmentation, Task
 
+Result = TypeVar("Result")
+
 
 class Source(Protocol):
     """What tells the prediction for an image of a dataset."""
@@ -51,11 +53,21 @@ class ModelSource:
     def of(self, image_id: int) -> Predicted:
         """Run the model on an image."""
         # Only here: evaluation as such knows no torch.
-        from napari_eomt.inference.predict import predict
+        from napari_eomt.inference.detections import scored_masks
+        from napari_eomt.inference.predict import iter_predict
 
-        found = predict(self._truth.image(image_id), self._segmenter, self._params)
-        categories = self._segmenter.card.categories
-        return Predicted(found, detections_of(image_id, found), categories)
+        prediction = _result(
+            iter_predict(self._truth.image(image_id), self._segmenter, self._params)
+        )
+        found, proposals = prediction.segmentation, prediction.proposals
+        if proposals is None or self.task != "instance":  # of an image too large to keep them
+            detections = detections_of(image_id, found)
+        else:
+            detections = tuple(
+                Detection(image_id, row.category_id, row.score, row.mask)
+                for row in scored_masks(proposals)
+            )
+        return Predicted(found, detections, self._segmenter.card.categories)
 
 
 class _Given:
@@ -118,12 +130,7 @@ def evaluate(
         any_category=any_category,
         redraw_iou=redraw_iou,
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            report: Report = stop.value
-            return report
+    return _result(steps)
 
 
 def source_of(
@@ -285,3 +292,13 @@ def _measure(truth: Truth, image_id: int, predicted: Predicted, rules: Rules) ->
 
 def _default_task(truth: Truth) -> Task:
     return "panoptic" if truth.void == "unlabelled" else "instance"
+
+
+def _result(steps: Generator[Progress, None, Result]) -> Result:
+    """Return what the steps lead to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
