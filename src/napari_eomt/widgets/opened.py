@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 
@@ -43,7 +44,8 @@ class OpenedImages(QObject):
     ) -> None:
         super().__init__(dock)
         self._viewer, self._results, self._work, self._dock = viewer, results, work, dock
-        self._canvas: QWidget | None = None
+        # Weakly: the window may go without a word to the dock.
+        self._canvas: ref[QWidget] | None = None
         # Not while napari is adding layers: the image may come after its objects.
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -56,9 +58,7 @@ class OpenedImages(QObject):
     def close_events(self) -> None:
         """Let go of the viewer and the canvas."""
         self._timer.stop()
-        if self._canvas is not None:
-            self._canvas.removeEventFilter(self)
-            self._canvas = None
+        self._detach()
 
     def release(self) -> None:
         """Let go of the viewer, without a touch of Qt."""
@@ -70,12 +70,12 @@ class OpenedImages(QObject):
         # Here: napari's own window takes long to import, and is there by now.
         from napari.qt import QtViewer
 
-        if self._canvas is not None:
-            self._canvas.removeEventFilter(self)
+        self._detach()
         window = self._dock.window()
-        self._canvas = None if window is None else window.findChild(QtViewer)
-        if self._canvas is not None:
-            self._canvas.installEventFilter(self)
+        canvas = None if window is None else window.findChild(QtViewer)
+        if canvas is not None:
+            canvas.installEventFilter(self)
+            self._canvas = ref(canvas)
 
     def open(self, path: Path) -> bool:
         """Open a dataset or a document; return whether it is one, `failed` says what is wrong.
@@ -101,11 +101,19 @@ class OpenedImages(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Open a folder that is dropped, if it is one of ours."""
-        if event is None or event.type() != QEvent.Type.Drop or watched is not self._canvas:
+        if event is None or event.type() != QEvent.Type.Drop:
+            return False
+        if self._canvas is None or watched is not self._canvas():
             return False
         drop: Any = event
         folder = dropped_folder(drop.mimeData())
         return folder is not None and self.open(folder)
+
+    def _detach(self) -> None:
+        canvas = None if self._canvas is None else self._canvas()
+        if canvas is not None:
+            canvas.removeEventFilter(self)
+        self._canvas = None
 
     def _on_results(self) -> None:
         """Let napari's own menu save all that is known about the objects of a layer."""
