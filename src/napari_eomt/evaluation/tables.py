@@ -34,10 +34,11 @@ _ROWS = 30
 def report_table(report: Report) -> str:
     """Return a report as text: figures from 0 to 1, a dash where there is nothing to tell."""
     rows = [("all", report.total), *report.by_kind.items()]
+    what = "areas" if report.task == "semantic" else "objects"
     parts = [
         (
             f"{report.prediction} on {report.dataset}: {report.total.n_images} images, "
-            f"{report.total.n_truth} segments, {report.total.n_found} found"
+            f"{report.total.n_truth} {what}, {report.total.n_found} found"
         ),
         _table("", [(name, scores.n_images, scores) for name, scores in rows], "images"),
     ]
