@@ -52,7 +52,7 @@ class View:
 def cut_pixels(rgb: npt.NDArray[np.uint8], view: View) -> npt.NDArray[np.uint8]:
     """Resize an image to the canvas and cut the tile, without making the rest.
 
-    Equal to `resize` of the whole and a cut but for rounding, one grey level at most.
+    Equal to `resize` of the whole and a cut but for rounding: in noise two grey levels at most.
 
     Parameters
     ----------

@@ -1,0 +1,116 @@
+"""Which images learn and which check."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_eomt.errors import DataError
+from napari_eomt.formats.splits import part_of
+from napari_eomt.training.split import _rank, split_images
+
+names = st.text(max_size=8)
+
+
+def own(*keys):
+    return {key: key for key in keys}
+
+
+@given(names, st.floats(0, 1))
+def test_groups_rank_as_a_dataset_on_disk_is_split(group, fraction):
+    assert (part_of(group, fraction) == "val") == (_rank(group) < fraction * 2**64)
+
+
+@given(
+    st.dictionaries(names, names, min_size=1, max_size=12),
+    st.floats(0, 0.99),
+    st.dictionaries(names, st.sampled_from(["train", "val", "none"]), max_size=3),
+)
+def test_no_stack_is_on_both_sides(groups, fraction, choices):
+    try:
+        split = split_images(groups, fraction, choices)
+    except DataError:
+        chosen = {choices[key] for key in groups if key in choices}
+        assert chosen & {"val", "none"}  # never without a choice
+        return
+    used = [key for key in groups if choices.get(key) != "none"]
+    assert sorted(split.train + split.val) == sorted(used)
+    assert not {groups[k] for k in split.train} & {groups[k] for k in split.val}
+    assert split.train
+    n_groups = len({groups[key] for key in used})
+    if fraction > 0 and not choices:
+        assert bool(split.val) == (n_groups > 1) == (not split.notes)
+    for key, choice in choices.items():
+        if key in groups and choice != "none":
+            assert key in getattr(split, choice)
+
+
+def test_the_split_is_that_of_the_dataset_on_disk():
+    groups = own(*(f"image {k}" for k in range(200)))
+    split = split_images(groups, 0.2)
+    assert set(split.val) == {k for k in groups if part_of(k, 0.2) == "val"}
+    assert 20 < len(split.val) < 60
+
+
+def test_an_image_that_comes_moves_no_other():
+    before = split_images(own(*(f"image {k}" for k in range(50))), 0.3)
+    after = split_images(own(*(f"image {k}" for k in range(60))), 0.3)
+    assert set(before.val) <= set(after.val)
+    assert set(before.train) <= set(after.train)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.2, 0.5, 0.99])
+def test_two_images_are_one_for_each(fraction):
+    for k in range(20):
+        split = split_images(own(f"a {k}", f"b {k}"), fraction)
+        assert (len(split.train), len(split.val)) == (1, 1)
+        assert not split.notes
+
+
+def test_a_single_image_learns_and_the_user_is_told():
+    for name in map(str, range(10)):
+        split = split_images(own(name), 0.9)
+        assert split.train == (name,)
+        assert not split.val
+        assert "One image" in split.notes[0]
+
+
+def test_a_single_stack_learns_and_the_user_is_told():
+    split = split_images({f"t {t}": "stack" for t in range(5)}, 0.5)
+    assert len(split.train) == 5
+    assert "one stack" in split.notes[0]
+
+
+def test_a_choice_for_a_frame_is_for_its_stack():
+    groups = {"t 0": "stack", "t 1": "stack", "other": "other"}
+    split = split_images(groups, 0.5, {"t 0": "val"})
+    assert split.val == ("t 0", "t 1")
+    assert split.train == ("other",)
+    split = split_images(groups, 0.5, {"t 0": "train", "other": "train", "t 1": "none"})
+    assert split.train == ("t 0", "other")
+    assert "chosen to learn" in split.notes[0]
+
+
+def test_what_cannot_be():
+    with pytest.raises(DataError, match="no images"):
+        split_images({}, 0.2)
+    with pytest.raises(DataError, match="No image is left"):
+        split_images(own("a"), 0.2, {"a": "none"})
+    with pytest.raises(DataError, match="No image is left"):
+        split_images(own("a", "b"), 0.2, {"a": "val", "b": "val"})
+    with pytest.raises(DataError, match="nearly the same"):
+        split_images({"t 0": "s", "t 1": "s"}, 0.2, {"t 0": "val", "t 1": "train"})
+
+
+def test_nothing_checks_if_that_is_wanted():
+    split = split_images(own(*map(str, range(30))), 0)
+    assert len(split.train) == 30
+    assert not split.notes
+    assert split_images(own("a", "b"), 0, {"a": "val"}).val == ("a",)
+
+
+def test_keys_stay_in_their_order():
+    keys = [str(k) for k in np.random.default_rng(0).permutation(40)]
+    split = split_images(own(*keys), 0.4)
+    assert list(split.train) == [k for k in keys if k in split.train]
+    assert list(split.val) == [k for k in keys if k in split.val]
