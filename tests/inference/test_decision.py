@@ -12,6 +12,7 @@ from napari_eomt.inference.instance import InstanceView, instance_segments
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.predict import propose
 from napari_eomt.models.load import load_segmenter
+from napari_eomt.structures.id_maps import boxes
 from napari_eomt.synthetic import drawn_nuclei
 
 
@@ -40,6 +41,8 @@ def assert_same(one, other):
     assert one.segmentation.id_map.dtype == other.segmentation.id_map.dtype
     assert one.segmentation.segments == other.segmentation.segments
     assert one.queries == other.queries
+    where = boxes(one.segmentation.id_map)
+    assert {s.id: s.bbox for s in one.segmentation.segments} == where
     assert one.n_full_tiles == other.n_full_tiles
     for found, expected in zip(one.uncertainty, other.uncertainty, strict=True):
         # Which views are looked at together sets the order of sums.

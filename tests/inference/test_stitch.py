@@ -5,7 +5,7 @@ import pytest
 
 from napari_eomt.inference.postprocess import QuerySegments
 from napari_eomt.inference.stitch import Stitcher
-from napari_eomt.structures.id_maps import areas
+from napari_eomt.structures.id_maps import areas, boxes
 from napari_eomt.structures.tiles import Tile, tile_grid
 from napari_eomt.synthetic import drawn_nuclei
 
@@ -48,6 +48,7 @@ def test_perfect_tiles_give_the_truth(size, overlap, seed):
     assert_same_partition(result.id_map, truth)
     assert len(result.labels) == len(np.unique(truth)) - 1
     np.testing.assert_array_equal(result.areas, areas(result.id_map)[1:])
+    assert dict(enumerate(result.boxes, start=1)) == boxes(result.id_map)
 
 
 def test_an_object_longer_than_a_tile_is_one():

@@ -300,7 +300,11 @@ class Decider:
         memory.found[index] = (decided_by, found, self._of_all_views(index, found))
 
     def _segmentation(self, found: QuerySegments) -> Segmentation:
-        where = boxes(found.id_map)
+        where = (
+            dict(enumerate(found.boxes, start=1))
+            if found.boxes is not None
+            else boxes(found.id_map)
+        )
         segments = []
         for i, (label, score) in enumerate(zip(found.labels, found.scores, strict=True), start=1):
             category = self._card.categories[label]
@@ -365,4 +369,5 @@ def _at_least(found: QuerySegments, min_area: int) -> QuerySegments:
         scores=found.scores[kept],
         queries=found.queries[kept],
         areas=found.areas[kept],
+        boxes=None if found.boxes is None else tuple(found.boxes[i] for i in kept),
     )

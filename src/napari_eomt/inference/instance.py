@@ -148,6 +148,7 @@ class InstanceView:
         self._masks = _Masks(sampler, log(mask_threshold / (1 - mask_threshold)), max_bytes)
         self._areas, mean = self._masks.measure(len(queries))
         self._scores = (probabilities[queries] * mean).cpu().numpy().astype(np.float64)
+        self._sorted = np.sort(self._scores)
         self._queries = queries.cpu().numpy()
         self._labels = labels[queries].cpu().numpy()
         self._codes = np.zeros(shape, np.int16)
@@ -155,6 +156,7 @@ class InstanceView:
         self._visible[0] = self._codes.size
         self._order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._last: tuple[tuple[Overlap, float], QuerySegments] | None = None
+        self._last_key: tuple[int, int, Overlap, float] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -175,6 +177,15 @@ class InstanceView:
         """
         if score_threshold < self.floor:
             raise ValueError(f"Measured down to a score of {self.floor}, not {score_threshold}.")
+        key = (
+            len(self._sorted) - int(self._sorted.searchsorted(score_threshold)),
+            min_area,
+            overlap,
+            overlap_threshold,
+        )
+        if self._last and self._last_key == key:
+            return self._last[1]
+        self._last_key = key
         kept = (self._areas >= max(min_area, 1)) & (self._scores >= score_threshold)
         order = np.flatnonzero(kept)[::-1]
         if overlap == "best_score":

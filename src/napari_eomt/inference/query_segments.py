@@ -12,7 +12,7 @@ import torch
 from napari_eomt.structures.id_maps import id_dtype
 
 if TYPE_CHECKING:
-    from napari_eomt.structures.segments import IdMap
+    from napari_eomt.structures.segments import Box, IdMap
 
 _BAND = 256
 
@@ -33,6 +33,8 @@ class QuerySegments:
         Which query; of a fused stuff segment its first.
     areas : (S,) int64
         Pixels in `id_map`.
+    boxes : tuple of (y0, x0, y1, x1), or None
+        Around them, half-open; None where nobody has looked yet.
     """
 
     id_map: IdMap
@@ -40,6 +42,7 @@ class QuerySegments:
     scores: npt.NDArray[np.float64]
     queries: npt.NDArray[np.int64]
     areas: npt.NDArray[np.int64]
+    boxes: tuple[Box, ...] | None = None
 
 
 def check_logits(class_logits: torch.Tensor, mask_logits: torch.Tensor) -> None:

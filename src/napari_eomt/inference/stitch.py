@@ -14,7 +14,7 @@ from napari_eomt.inference.postprocess import QuerySegments
 from napari_eomt.structures.id_maps import areas, id_dtype, renumber
 
 if TYPE_CHECKING:
-    from napari_eomt.structures.segments import IdMap
+    from napari_eomt.structures.segments import Box, IdMap
     from napari_eomt.structures.tiles import Tile
 
 SAME_IOU = 0.5
@@ -41,6 +41,13 @@ class _Piece:
     query: int
     is_cut: bool
     is_home: bool
+    area: int
+
+    @property
+    def box(self) -> Box:
+        """Around its pixels."""
+        height, width = self.mask.shape
+        return self.y0, self.x0, self.y0 + height, self.x0 + width
 
     @property
     def where(self) -> tuple[slice, slice]:
@@ -81,6 +88,7 @@ class StitchMemory:
 
     def __init__(self) -> None:
         self.cuts: dict[int, _Cut] = {}
+        self.neighbours: dict[int, list[int]] = {}
         self.matches: dict[tuple[int, int], tuple[_Cut, _Cut, list[_Match]]] = {}
 
 
@@ -120,7 +128,7 @@ class Stitcher:
         self._memory = memory
         self._pieces: list[_Piece] = []
         self._same: list[_Match] = []  # pieces, counted over all tiles
-        self._seen: list[tuple[int, int, _Cut]] = []  # tile, its first piece
+        self._seen: dict[int, tuple[int, _Cut]] = {}  # of a tile: its first piece
         self._stuff_map = np.zeros(shape, np.uint16) if stuff else None  # label + 1
         self._stuff_scores: dict[int, tuple[float, int]] = {}  # label: (score, query)
         self._n_tiles = 0
@@ -128,8 +136,6 @@ class Stitcher:
     def add(self, region: Tile, found: QuerySegments) -> None:
         """Take the segments of the next tile."""
         index, self._n_tiles = self._n_tiles, self._n_tiles + 1
-        # Tiles come row by row: later ones overlap none of these.
-        self._seen = [seen for seen in self._seen if seen[2].region.y1 > region.y0]
         self._write_stuff(region, found)
         cut = self._memory.cuts.get(index) if self._memory else None
         if cut is None or cut.found is not found:
@@ -138,10 +144,11 @@ class Stitcher:
                 self._memory.cuts[index] = cut
         first = len(self._pieces)
         self._pieces += cut.pieces
-        for other_index, other_first, other in self._seen:
+        for other_index in self._neighbours(index, region):
+            other_first, other = self._seen[other_index]
             matches = self._matches(other_index, other, index, cut)
             self._same += [(how, p + other_first, q + first) for how, p, q in matches]
-        self._seen.append((index, first, cut))
+        self._seen[index] = first, cut
 
     def result(self) -> QuerySegments:
         """Return the merged segments of all tiles."""
@@ -170,9 +177,12 @@ class Stitcher:
                 visible[i] = np.count_nonzero(id_map[piece.where] == i)
         kept = visible > 0
         kept[0] = False
+        boxes: list[Box] = []
         for i, piece in enumerate(objects, start=n_stuff + 1):
-            if visible[i] < VISIBLE_PART * np.count_nonzero(piece.mask):
-                kept[i] = False
+            kept[i] &= bool(visible[i] >= VISIBLE_PART * piece.area)
+            if kept[i]:
+                is_whole = visible[i] == piece.area
+                boxes.append(piece.box if is_whole else _box_of(id_map, piece, i))
         old = np.flatnonzero(kept)
         if len(old) < n:
             new_ids = np.zeros(n + 1, np.int64)
@@ -186,6 +196,7 @@ class Stitcher:
             scores=np.array([facts[i - 1][1] for i in old], np.float64),
             queries=np.array([facts[i - 1][2] for i in old], np.int64),
             areas=visible[old],
+            boxes=None if n_stuff else tuple(boxes),
         )
 
     def _write_stuff(self, region: Tile, found: QuerySegments) -> None:
@@ -224,17 +235,19 @@ class Stitcher:
             rows, columns = where or (slice(0, 0), slice(0, 0))
             middle_y = region.y0 + (rows.start + rows.stop) / 2
             middle_x = region.x0 + (columns.start + columns.stop) / 2
+            mask = id_map[rows, columns] == i
             pieces.append(
                 _Piece(
                     index,
                     region.y0 + rows.start,
                     region.x0 + columns.start,
-                    id_map[rows, columns] == i,
+                    mask,
                     int(found.labels[i - 1]),
                     float(found.scores[i - 1]),
                     int(found.queries[i - 1]),
                     is_cut=i in cut,
                     is_home=home_y0 <= middle_y < home_y1 and home_x0 <= middle_x < home_x1,
+                    area=int(np.count_nonzero(mask)),
                 )
             )
         return _Cut(region, found, id_map, tuple(pieces))
@@ -256,6 +269,18 @@ class Stitcher:
         if region.x1 < width:
             edges.append(id_map[:, -1])
         return {int(i) for edge in edges for i in np.unique(edge)} - {0}
+
+    def _neighbours(self, index: int, region: Tile) -> list[int]:
+        """Return the tiles before this one that overlap it."""
+        known = None if self._memory is None else self._memory.neighbours.get(index)
+        if known is None:
+            # Tiles come row by row: this one and later ones overlap none of those above.
+            if self._memory is None:
+                self._seen = {i: s for i, s in self._seen.items() if s[1].region.y1 > region.y0}
+            known = [i for i, (_, cut) in self._seen.items() if _overlap(cut.region, region)]
+            if self._memory is not None:
+                self._memory.neighbours[index] = known
+        return known
 
     def _matches(self, one_index: int, one: _Cut, other_index: int, other: _Cut) -> list[_Match]:
         """Return which segments of two tiles are the same, remembered or anew."""
@@ -300,7 +325,28 @@ class Stitcher:
             union[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] |= (
                 piece.mask
             )
-        return _Piece(best.tile, y0, x0, union, best.label, best.score, best.query, True, True)
+        area = int(np.count_nonzero(union))
+        return _Piece(
+            best.tile, y0, x0, union, best.label, best.score, best.query, True, True, area
+        )
+
+
+def _box_of(id_map: IdMap, piece: _Piece, i: int) -> Box:
+    """Return the box around what can be seen of a piece."""
+    is_seen = id_map[piece.where] == i
+    rows, columns = np.flatnonzero(is_seen.any(1)), np.flatnonzero(is_seen.any(0))
+    return (
+        piece.y0 + int(rows[0]),
+        piece.x0 + int(columns[0]),
+        piece.y0 + int(rows[-1]) + 1,
+        piece.x0 + int(columns[-1]) + 1,
+    )
+
+
+def _overlap(one: Tile, other: Tile) -> bool:
+    return max(one.y0, other.y0) < min(one.y1, other.y1) and max(one.x0, other.x0) < min(
+        one.x1, other.x1
+    )
 
 
 def _compare(one: _Cut, other: _Cut) -> list[_Match]:
