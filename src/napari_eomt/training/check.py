@@ -1,0 +1,78 @@
+"""Whether learning helps: the model as it is now, run and measured on the images that check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_eomt.evaluation.evaluate import ModelSource, iter_evaluate
+from napari_eomt.evaluation.truth import open_truth
+from napari_eomt.models.load import load_segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from napari_eomt.evaluation.report import Report
+    from napari_eomt.formats.dataset import Dataset
+    from napari_eomt.inference.progress import Progress
+    from napari_eomt.training.params import TrainParams
+
+MAX_CHECKED = 200
+"""Of more images so many check, evenly spread: a check should be short beside the steps."""
+
+
+class Checker:
+    """Runs models as a user would, and measures them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    keys : sequence of str
+        Of the images that check.
+    params : TrainParams
+        Resolved.
+    device : str
+
+    Raises
+    ------
+    DataError
+        If the dataset cannot be read.
+    """
+
+    def __init__(
+        self, dataset: Dataset, keys: Sequence[str], params: TrainParams, device: str
+    ) -> None:
+        self._params, self._device = params, device
+        self._truth = open_truth(dataset)
+        wanted = [int(key) for key in keys]
+        self.notes: list[str] = []
+        if len(wanted) > MAX_CHECKED:
+            places = np.linspace(0, len(wanted) - 1, MAX_CHECKED).astype(int)
+            self.notes.append(f"Of {len(wanted)} images that check {MAX_CHECKED} are looked at.")
+            wanted = [wanted[k] for k in places]
+        self._truth.image_ids = tuple(wanted)
+
+    def iter_check(self, folder: Path) -> Generator[Progress, None, Report]:
+        """Measure the model in a folder; each step is progress and a place to stop.
+
+        Raises
+        ------
+        EomtError
+            If the model or an image cannot be used.
+        """
+        segmenter = load_segmenter(folder, self._device, self._params.precision)
+        params = self._params.look()
+        source = ModelSource(segmenter, self._truth, params)
+        return (
+            yield from iter_evaluate(
+                self._truth, source, task=source.task, name=folder.name, params=params
+            )
+        )
+
+
+def score_of(report: Report, metric: str) -> float | None:
+    """Return the measure that states are compared by; None if there is nothing to tell."""
+    value: float | None = getattr(report.total, metric)
+    return value

@@ -1,0 +1,155 @@
+"""All that a training needs, made of what was asked: images, classes, network, parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_eomt.errors import DataError
+from napari_eomt.formats.dataset import Dataset, load_dataset
+from napari_eomt.models.locate import locate
+from napari_eomt.training.checkpoint import State, load_state
+from napari_eomt.training.labels import LabelMap, match_categories
+from napari_eomt.training.resolve import resolve
+from napari_eomt.training.runs import STATES, RunPlan, RunSplit
+from napari_eomt.training.samples import SampleSet
+from napari_eomt.training.sources import DatasetSource
+from napari_eomt.training.split import split_images
+from napari_eomt.training.start import (
+    Learner,
+    check_trainable,
+    restore_learner,
+    start_learner,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_eomt.training.params import TrainParams
+    from napari_eomt.training.runs import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A training that can start.
+
+    Parameters
+    ----------
+    plan : RunPlan
+    split : RunSplit
+    samples : SampleSet
+    learner : Learner
+    val_dataset : Dataset
+        In which the images that check are.
+    state : State or None
+        To go on from.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    plan: RunPlan
+    split: RunSplit
+    samples: SampleSet
+    learner: Learner
+    val_dataset: Dataset
+    state: State | None = None
+    notes: tuple[str, ...] = ()
+
+
+def set_up(
+    dataset: Dataset | Path | str,
+    params: TrainParams,
+    model: str | Path,
+    *,
+    device: str = "auto",
+    val_dataset: Dataset | Path | str | None = None,
+) -> Setup:
+    """Prepare a training from the start.
+
+    Parameters
+    ----------
+    dataset : Dataset, Path or str
+    params : TrainParams
+    model : str or Path
+        That `load_segmenter` would take, and which is on this computer or can be fetched.
+    device : str
+        As torch names them; "auto" takes the best there is.
+    val_dataset : Dataset, Path or str, optional
+        With the images that check; by default some of the dataset's own do.
+
+    Raises
+    ------
+    EomtError
+        If anything of it cannot be used.
+    """
+    card = locate(model)
+    check_trainable(card)
+    opened = _open(dataset)
+    source = DatasetSource(opened)
+    notes: list[str] = list(opened.notes)
+    groups = {entry.key: entry.group for entry in source.entries}
+    names = {entry.key: entry.name for entry in source.entries}
+    checks = opened
+    if val_dataset is not None:
+        checks = _open(val_dataset)
+        if checks.path.resolve() == opened.path.resolve():
+            raise DataError(
+                f"{checks.path} is what is learnt from: it cannot tell whether learning helped. "
+                "Leave it out, and some of its images check."
+            )
+        entries = DatasetSource(checks).entries
+        train, val = tuple(groups), tuple(entry.key for entry in entries)
+    else:
+        fraction = params.val_fraction
+        if opened.val_fraction is not None and fraction > 0:
+            fraction = opened.val_fraction
+        parts = split_images(groups, fraction)
+        train, val = parts.train, parts.val
+        notes += parts.notes
+    labels = match_categories(card.categories, source.categories)
+    samples = SampleSet(source, train, labels, params, card)
+    resolved = resolve(params, card, len(samples))
+    plan = RunPlan(
+        dataset=str(opened.path.resolve()),
+        val_dataset="" if checks is opened else str(checks.path.resolve()),
+        model=str(model),
+        device=device,
+        params=params,
+        resolved=resolved,
+    )
+    split = RunSplit(
+        train=train, val=val, names={key: names[key] for key in (*train, *val) if key in names}
+    )
+    learner = start_learner(card, labels, resolved)
+    return Setup(plan, split, samples, learner, checks, None, (*notes, *samples.notes))
+
+
+def set_up_again(run: Run) -> Setup:
+    """Prepare a training to go on from the last state of a run.
+
+    Raises
+    ------
+    EomtError
+        If there is no state, or what was learnt from is no longer there.
+    """
+    plan, split = run.plan, run.split
+    state = load_state(run.folder / STATES)
+    opened = load_dataset(plan.dataset)
+    source = DatasetSource(opened)
+    known = {entry.key: entry.name for entry in source.entries}
+    gone = [key for key in split.train if known.get(key) != split.names.get(key)]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of the {len(split.train)} images that the run learns from are no longer "
+            f"in {opened.path}: the first is {split.names.get(gone[0], gone[0])}. Put them back, "
+            "or begin a new run."
+        )
+    learner = restore_learner(state.folder, plan.resolved, plan.model)
+    labels: LabelMap = match_categories(learner.categories, source.categories)
+    samples = SampleSet(source, split.train, labels, plan.params, learner.card)
+    checks = load_dataset(plan.val_dataset) if plan.val_dataset else opened
+    return Setup(plan, split, samples, learner, checks, state, state.notes)
+
+
+def _open(dataset: Dataset | Path | str) -> Dataset:
+    return dataset if isinstance(dataset, Dataset) else load_dataset(dataset)

@@ -1,0 +1,140 @@
+"""Teach a model what is annotated: as a function for scripts, and the parts of it for commands."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+from accelerate import PartialState
+
+from napari_eomt.errors import DataError
+from napari_eomt.models.catalog import DEFAULT_MODEL
+from napari_eomt.training.loop import drive, iter_train
+from napari_eomt.training.params import TrainParams
+from napari_eomt.training.runs import Run, check_free, create_run, load_run
+from napari_eomt.training.setup import set_up, set_up_again
+from napari_eomt.training.trunk_run import forget_trunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_eomt.formats.dataset import Dataset
+    from napari_eomt.training.loop import TrainProgress
+    from napari_eomt.training.setup import Setup
+
+RUNS_DIR_VARIABLE = "NAPARI_EOMT_RUNS_DIR"
+
+
+def runs_dir() -> Path:
+    """Return the folder of runs that are given none; NAPARI_EOMT_RUNS_DIR names another."""
+    chosen = os.environ.get(RUNS_DIR_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_data_path("napari-eomt", appauthor=False) / "runs"
+
+
+def train(
+    dataset: Dataset | Path | str,
+    params: TrainParams | None = None,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    out: Path | str | None = None,
+    device: str = "auto",
+    val_dataset: Dataset | Path | str | None = None,
+    resume: bool = False,
+    on_progress: Callable[[TrainProgress], None] | None = None,
+    **changes: Any,
+) -> Run:
+    """Teach a model what is annotated.
+
+    Parameters
+    ----------
+    dataset : Dataset, Path or str
+        Annotated images: a dataset, its folder, or its COCO file.
+    params : TrainParams, optional
+    model : str or Path
+        To start from, as `load_segmenter` takes it.
+    out : Path or str, optional
+        Folder of the run; by default a new one in `runs_dir`.
+    device : str
+        As torch names them; "auto" takes the best there is.
+    val_dataset : Dataset, Path or str, optional
+        With the images that check; by default some of the dataset's own do.
+    resume : bool
+        Go on with the run in `out`, with all that it was asked when it began.
+    on_progress : callable, optional
+        Called after each step, and while checking.
+    **changes
+        Single parameters, such as ``preset="full"`` or ``steps=500``.
+
+    Returns
+    -------
+    Run
+        Its `model_folder` is what `load_segmenter` takes.
+
+    Raises
+    ------
+    EomtError
+        If anything cannot be used, or the training cannot go on; what was saved is kept.
+    """
+    if resume:
+        if out is None:
+            raise DataError("Resuming wants the folder of the run: give `out`.")
+        run = load_run(out)
+        setup = set_up_again(run)
+    else:
+        given = {} if params is None else params.model_dump(exclude_unset=True)
+        folder = Path(out).expanduser() if out is not None else new_folder(dataset)
+        check_free(folder)
+        setup = set_up(
+            dataset,
+            TrainParams(**(given | changes)),
+            model,
+            device=device,
+            val_dataset=val_dataset,
+        )
+        run = begin_run(folder, setup)
+    steps = iter_train(setup, run)
+    if on_progress is None:
+        outcome = drive(steps)
+    else:
+        while True:
+            try:
+                on_progress(next(steps))
+            except StopIteration as stop:
+                outcome = stop.value
+                break
+    if outcome.reason == "finished":
+        forget_trunk(run.folder / "trunk")
+    return run
+
+
+def begin_run(folder: Path, setup: Setup) -> Run:
+    """Make a run's folder, once however many processes there are.
+
+    Raises
+    ------
+    EomtError
+        If there is something already, or it cannot be written.
+    """
+    ranks = PartialState()
+    if ranks.is_main_process:
+        run = create_run(folder, setup.plan, setup.split)
+    if ranks.num_processes > 1:
+        ranks.wait_for_everyone()
+    return run if ranks.is_main_process else load_run(folder)
+
+
+def new_folder(dataset: Dataset | Path | str) -> Path:
+    """Return a folder for a run of today, in `runs_dir`, that is not there."""
+    path = Path(dataset) if isinstance(dataset, Path | str) else dataset.folder
+    name = path.stem if path.is_file() else path.name
+    start = f"{name or 'run'}-{datetime.now().astimezone():%Y-%m-%d}"
+    folder, number = runs_dir() / start, 1
+    while folder.exists():
+        number += 1
+        folder = runs_dir() / f"{start}-{number}"
+    return folder
