@@ -200,6 +200,8 @@ class SampleSet:
         try:
             rgb = to_rgb8(self._source.frame(key), self._params.look(), self._card)
         except DataError as error:
+            if name in str(error):  # as those of files do
+                raise
             raise DataError(f"{name}: {error}") from error
         if rgb.shape[:2] != truth.shape:
             raise DataError(
