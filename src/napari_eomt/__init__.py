@@ -28,15 +28,20 @@ _HOMES = {
     "ModelError": "errors",
     "PredictParams": "inference.params",
     "Proposals": "inference.proposals",
+    "Run": "training.runs",
     "Segment": "structures.segments",
     "Segmentation": "structures.segments",
+    "TrainParams": "training.params",
     "WorkerError": "errors",
     "bundled_models": "models.catalog",
     "evaluate": "evaluation.evaluate",
+    "list_runs": "training.runs",
     "load_dataset": "formats.dataset",
+    "load_run": "training.runs",
     "load_segmenter": "models.load",
     "predict": "inference.predict",
     "propose": "inference.predict",
+    "train": "training.train",
 }
 
 __all__ = [
@@ -46,15 +51,20 @@ __all__ = [
     "ModelError",
     "PredictParams",
     "Proposals",
+    "Run",
     "Segment",
     "Segmentation",
+    "TrainParams",
     "WorkerError",
     "bundled_models",
     "evaluate",
+    "list_runs",
     "load_dataset",
+    "load_run",
     "load_segmenter",
     "predict",
     "propose",
+    "train",
 ]
 
 

@@ -432,7 +432,8 @@ class _Loop:
 
     def _micro_batch(self, device: torch.device, precision: torch.dtype) -> int:
         params, share = self._params, self._supply.share
-        if self._setup.state is not None:
+        asked = self._run.plan.resolved.micro_batch
+        if self._setup.state is not None and params.micro_batch == asked:
             return min(self.at.micro_batch, share)
         if params.micro_batch != "auto":
             return min(params.micro_batch, share)

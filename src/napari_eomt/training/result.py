@@ -9,7 +9,6 @@ import torch
 
 from napari_eomt.annotation.folder_swap import swapping
 from napari_eomt.errors import OutputError
-from napari_eomt.models.key_maps import EMPTY_WEIGHT
 from napari_eomt.models.transformers_folder import save_folder
 
 if TYPE_CHECKING:
@@ -95,7 +94,6 @@ def result_tensors(
         tensors = merged(model, tensors)
     # Queries are held to their masks in training alone.
     tensors[_PROBABILITIES] = torch.zeros_like(tensors[_PROBABILITIES])
-    tensors.pop(EMPTY_WEIGHT, None)  # of the loss, rebuilt from the configuration
     return {name: tensor.cpu() for name, tensor in tensors.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import DataError
 from napari_eomt.formats.dataset import Dataset, load_dataset
@@ -124,15 +124,25 @@ def set_up(
     return Setup(plan, split, samples, learner, checks, None, (*notes, *samples.notes))
 
 
-def set_up_again(run: Run) -> Setup:
+GOES_ON_WITH_OTHER = ("micro_batch", "loaders", "patience", "gradient_checkpointing")
+"""Parameters that may be others after a stop: what is learnt stays the same but for rounding."""
+
+
+def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     """Prepare a training to go on from the last state of a run.
+
+    Parameters
+    ----------
+    run : Run
+    changes : dict, optional
+        Parameters that are to be others from now on; of `GOES_ON_WITH_OTHER`.
 
     Raises
     ------
     EomtError
         If there is no state, or what was learnt from is no longer there.
     """
-    plan, split = run.plan, run.split
+    plan, split = _changed(run, changes or {}), run.split
     state = load_state(run.folder / STATES)
     opened = load_dataset(plan.dataset)
     source = DatasetSource(opened)
@@ -149,6 +159,24 @@ def set_up_again(run: Run) -> Setup:
     samples = SampleSet(source, split.train, labels, plan.params, learner.card)
     checks = load_dataset(plan.val_dataset) if plan.val_dataset else opened
     return Setup(plan, split, samples, learner, checks, state, state.notes)
+
+
+def _changed(run: Run, changes: dict[str, Any]) -> RunPlan:
+    plan = run.plan
+    for name, value in changes.items():
+        known = getattr(plan.params, name)
+        if name not in GOES_ON_WITH_OTHER and value != known:
+            raise DataError(
+                f"The run in {run.folder} began with {name} {known}, and cannot go on with "
+                f"{value}. Leave it out, or begin a new run."
+            )
+    left = {name: value for name, value in changes.items() if name in GOES_ON_WITH_OTHER}
+    return plan.model_copy(
+        update={
+            "params": plan.params.model_copy(update=left),
+            "resolved": plan.resolved.model_copy(update=left),
+        }
+    )
 
 
 def _open(dataset: Dataset | Path | str) -> Dataset:
