@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from napari_eomt.models.catalog import bundled_models
     from napari_eomt.models.load import load_segmenter
     from napari_eomt.structures.segments import Segment, Segmentation
+    from napari_eomt.training.params import TrainParams
+    from napari_eomt.training.runs import Run, list_runs, load_run
+    from napari_eomt.training.train import train
 
 _HOMES = {
     "DataError": "errors",
