@@ -323,3 +323,29 @@ def test_wrong_input_size_is_one_clear_line(talk: Talk, plain):
     failed = talk.end(job)
     assert isinstance(failed, Failed)
     assert "multiple of 8" in failed.message
+
+
+def test_released_models_are_loaded_again_and_proposals_stay(talk: Talk, plain):
+    first = talk.client.segment(plain, Frames(), [0], WHOLE, "kept")
+    assert isinstance(talk.end(first), Finished)
+    warm = talk.client.load(plain)
+    talk.end(warm)
+    assert not [e for e in talk.of(JobProgress, warm) if e.what == "model"]
+    talk.client.release()
+    again = talk.client.load(plain)
+    assert isinstance(talk.end(again), Finished)
+    assert [e for e in talk.of(JobProgress, again) if e.what == "model"]
+    decided = talk.end(talk.client.decide("kept", [0], WHOLE))
+    assert isinstance(decided, Finished)
+    assert decided.missing == ()
+
+
+def test_a_release_waits_for_the_running_job(talk: Talk, model: Models):
+    slow = model("slow")
+    job = talk.client.segment(slow, Frames(), [0, 1], WHOLE, "busy")
+    talk.until(lambda e: isinstance(e, FrameDone))
+    talk.client.release()
+    assert isinstance(talk.end(job), Finished)
+    again = talk.client.load(slow)
+    talk.end(again)
+    assert [e for e in talk.of(JobProgress, again) if e.what == "model"]

@@ -245,6 +245,13 @@ class WorkerClient:
         """Drop the proposals kept under `key`."""
         self._supervisor.desk.forget(key)
 
+    def release(self) -> None:
+        """Give the memory of the models back, such as to a training; after the running job, if any.
+
+        The next job loads its model again. Proposals that are kept on a GPU go as well.
+        """
+        self._supervisor.desk.release()
+
     def cancel(self, job: int) -> None:
         """Stop a job, at once if it waits, else at the next tile or frame; or drop a question."""
         self._supervisor.desk.cancel(job)

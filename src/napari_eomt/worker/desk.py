@@ -42,6 +42,7 @@ from napari_eomt.worker.protocol import (
     Missing,
     Outcome,
     Ready,
+    Release,
     Result,
     Step,
     ToWorker,
@@ -136,6 +137,13 @@ class Desk:
         """Have the proposals of `key` dropped."""
         with self._changed:
             self._outbox.append(Forget(key))
+        self._wake()
+
+    def release(self) -> None:
+        """Have the models let go of; without a process there are none."""
+        with self._changed:
+            if self.state in (WorkerState.WARM, WorkerState.BUSY):
+                self._outbox.append(Release())
         self._wake()
 
     def poll(self) -> list[Event]:

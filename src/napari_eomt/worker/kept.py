@@ -71,6 +71,12 @@ class Kept(Generic[T]):
             for place in [place for place in self._items if place[0] == key]:
                 self._drop(place)
 
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._items.clear()
+            self.nbytes = 0
+
     def _drop(self, place: tuple[str, int]) -> None:
         _, n_bytes, _ = self._items.pop(place, (None, 0, 0))
         self.nbytes -= n_bytes

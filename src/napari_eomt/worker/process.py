@@ -28,6 +28,7 @@ from napari_eomt.worker.protocol import (
     Outcome,
     Question,
     Ready,
+    Release,
     StartFailed,
     ToWorker,
 )
@@ -163,4 +164,6 @@ def _serve(channel: Channel, options: Options) -> None:
                 runner.run(message)
         elif isinstance(message, Forget):
             runner.kept.forget(message.key)
+        elif isinstance(message, Release):
+            runner.release_models()
         # Anything else belongs to a job that ended before it was read.

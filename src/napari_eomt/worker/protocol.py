@@ -80,6 +80,11 @@ class Forget:
     key: str
 
 
+@dataclass(frozen=True)
+class Release:
+    """Let go of the models, and of proposals on a GPU: somebody else needs the memory."""
+
+
 class Question(str, Enum):
     """What is asked about kept proposals."""
 
@@ -138,7 +143,7 @@ class Ask:
         return self.kind if self.kind in _NEWEST_ONLY else self.job
 
 
-ToWorker: TypeAlias = Begin | Frame | End | Cancel | Forget | Ask
+ToWorker: TypeAlias = Begin | Frame | End | Cancel | Forget | Release | Ask
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from napari_eomt.worker.protocol import (
     Loading,
     Missing,
     Outcome,
+    Release,
     Result,
     Step,
     Using,
@@ -101,6 +102,7 @@ class Runner:
         self._slots = slots
         self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
         self._remembering: Recent[Proposals] = Recent(_MEMORIES_KEPT)
+        self._is_release_due = False
         self._answers = Answers(channel, self.kept)
         # The libraries' 380,000 objects live as long as the process: no later collection needs
         # to look at them, for 0.5 s each time.
@@ -136,8 +138,21 @@ class Runner:
         for ref in [ref for ref, loaded in self._models.items() if loaded.was_moved]:
             del self._models[ref]
             self._release()
+        if self._is_release_due:
+            self.release_models()
         seconds = time.perf_counter() - started
         self._channel.send(Ended(begin.job, outcome, seconds, message, details))
+
+    def release_models(self) -> None:
+        """Let go of all models, and give their memory back.
+
+        Proposals lie where their model ran: those on the CPU stay.
+        """
+        self._is_release_due = False
+        if any(loaded.segmenter.device.type != "cpu" for loaded in self._models.values()):
+            self.kept.clear()
+        self._models.clear()
+        self._release()
 
     def _work(self, begin: Begin) -> None:
         segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
@@ -157,6 +172,8 @@ class Runner:
             message = self._channel.inbox.get()
             if isinstance(message, Forget):
                 self.kept.forget(message.key)
+            elif isinstance(message, Release):
+                self._is_release_due = True  # the job's own model is in use
             elif isinstance(message, Frame) and message.job == job:
                 self._stop_if_cancelled(job)
                 yield message
