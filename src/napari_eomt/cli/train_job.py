@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import typer
-from accelerate import PartialState
 
 from napari_eomt.cli.progress import download_bar
 from napari_eomt.cli.train_progress import train_bar
@@ -22,9 +21,10 @@ from napari_eomt.models.locate import locate
 from napari_eomt.settings import load_settings
 from napari_eomt.training.loop import Outcome, TrainProgress, iter_train
 from napari_eomt.training.params import TrainParams
-from napari_eomt.training.runs import check_free, load_run
+from napari_eomt.training.ranks import ranks
+from napari_eomt.training.runs import load_run
 from napari_eomt.training.setup import Setup, set_up, set_up_again
-from napari_eomt.training.train import begin_run
+from napari_eomt.training.train import begin_run, check_out
 from napari_eomt.training.trunk_run import forget_trunk
 from napari_eomt.worker.threads import default_threads
 
@@ -58,7 +58,7 @@ class TrainJob:
         EomtError
             If anything of it cannot be used.
         """
-        check_free(self.out)
+        check_out(self.out)
         settings = load_settings()
         name = model or settings.model or DEFAULT_MODEL
         with download_bar(name, not self.quiet) as show:
@@ -117,7 +117,7 @@ class TrainJob:
         if self._setup is None or self._run is None:
             raise RuntimeError("Nothing to train was prepared.")
         opened = [] if log is None else [_open_tracker(log, self._run, self._setup)]
-        is_first = PartialState().is_main_process
+        is_first = ranks().is_main_process
         try:
             with (
                 _stopping() as should_stop,

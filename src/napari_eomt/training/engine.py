@@ -76,7 +76,7 @@ class Engine:
             ids = [device.index] if device.type == "cuda" else None
             # A batch without objects leaves parts of the network without a gradient.
             self._wrapped = DistributedDataParallel(
-                network, device_ids=ids, find_unused_parameters=True, broadcast_buffers=False
+                network, device_ids=ids, find_unused_parameters=True
             )
         is_dinov3 = learner.card.architecture == "eomt_dinov3"
         rate = params.learning_rate

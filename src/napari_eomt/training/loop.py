@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
-from accelerate import PartialState
 from torch import distributed
 
 from napari_eomt.errors import ModelError, OutputError
@@ -20,6 +19,7 @@ from napari_eomt.training.engine import Engine
 from napari_eomt.training.environment import describe_environment
 from napari_eomt.training.free_memory import free_memory
 from napari_eomt.training.memory import fitting_micro_batch
+from napari_eomt.training.ranks import ranks
 from napari_eomt.training.result import is_disk_error, reason_of, result_sidecar, save_result
 from napari_eomt.training.run_lock import RunLock
 from napari_eomt.training.run_log import NAME as METRICS
@@ -148,13 +148,13 @@ def iter_train(
         If the loss is not finite any more, memory does not suffice, the disk is full, or an image
         cannot be read. The last state is kept.
     """
-    ranks = PartialState()
+    here = ranks()
     lock = RunLock(run.folder)
-    if ranks.is_main_process:
+    if here.is_main_process:
         lock.acquire()
     try:
         with RunLog(run.folder / METRICS) as log:
-            loop = _Loop(setup, run, log, ranks, should_stop, state_seconds, trackers)
+            loop = _Loop(setup, run, log, here, should_stop, state_seconds, trackers)
             try:
                 return (yield from loop.iterate())
             except GeneratorExit:
@@ -167,7 +167,7 @@ def iter_train(
                     loop.tell("end", reason=reason, text=reason_of(error))
                 raise
     finally:
-        if ranks.is_main_process:
+        if here.is_main_process:
             lock.release()
 
 
@@ -177,12 +177,12 @@ class _Loop:
         setup: Setup,
         run: Run,
         log: RunLog,
-        ranks: PartialState,
+        here: Any,
         should_stop: Callable[[], bool],
         state_seconds: float,
         trackers: Sequence[Tracker],
     ) -> None:
-        self._setup, self._run, self._log, self._ranks = setup, run, log, ranks
+        self._setup, self._run, self._log, self._ranks = setup, run, log, here
         self._should_stop, self._state_seconds = should_stop, state_seconds
         self._trackers = trackers
         self._params = params = setup.plan.resolved
@@ -192,21 +192,21 @@ class _Loop:
         self._saved = self.at.step if state is not None else None
         self._saved_at = time.monotonic()
         # Several processes have a device each.
-        device = resolve_device("auto" if ranks.num_processes > 1 else setup.plan.device)
+        device = resolve_device("auto" if here.num_processes > 1 else setup.plan.device)
         precision = resolve_dtype(params.precision, device)
         learner = setup.learner
         self._supply = Supply(
             setup.samples,
             params,
             learner.card,
-            rank=ranks.process_index,
-            n_ranks=ranks.num_processes,
+            rank=here.process_index,
+            n_ranks=here.num_processes,
         )
         self.at.micro_batch = self._micro_batch(device, precision)
         self._engine = Engine(learner, params, device, precision, self.at.micro_batch)
         if state is not None:
             self._engine.restore(state.optimizer, state.averaged, self.at.n_averaged)
-        folder = run.folder / "trunk" / str(ranks.process_index)
+        folder = run.folder / "trunk" / str(here.process_index)
         self._engine.kept = keep_trunk(learner, params, precision, folder)
         self._checker = (
             Checker(setup.val_dataset, setup.split.val, params, str(device))
@@ -226,7 +226,7 @@ class _Loop:
         self._notes: list[str] = list(setup.notes)
         if self._checker is not None:
             self._notes += self._checker.notes
-        self._environment = describe_environment(device, precision, ranks.num_processes)
+        self._environment = describe_environment(device, precision, here.num_processes)
 
     def iterate(self) -> Generator[TrainProgress, None, Outcome]:
         run, params = self._run, self._params

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
-from accelerate import PartialState
 
 from napari_eomt.errors import DataError
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.training.loop import drive, iter_train
 from napari_eomt.training.params import TrainParams
+from napari_eomt.training.ranks import ranks
 from napari_eomt.training.runs import Run, check_free, create_run, load_run
 from napari_eomt.training.setup import set_up, set_up_again
 from napari_eomt.training.trunk_run import forget_trunk
@@ -87,8 +87,10 @@ def train(
         setup = set_up_again(run)
     else:
         given = {} if params is None else params.model_dump(exclude_unset=True)
+        if out is None and ranks().num_processes > 1:
+            raise DataError("Several processes want one folder for the run: give `out`.")
         folder = Path(out).expanduser() if out is not None else new_folder(dataset)
-        check_free(folder)
+        check_out(folder)
         setup = set_up(
             dataset,
             TrainParams(**(given | changes)),
@@ -112,6 +114,18 @@ def train(
     return run
 
 
+def check_out(folder: Path) -> None:
+    """Check that a run can begin in a folder; of several processes the first looks.
+
+    Raises
+    ------
+    DataError
+        If there is something already.
+    """
+    if ranks().is_main_process:
+        check_free(folder)
+
+
 def begin_run(folder: Path, setup: Setup) -> Run:
     """Make a run's folder, once however many processes there are.
 
@@ -120,12 +134,12 @@ def begin_run(folder: Path, setup: Setup) -> Run:
     EomtError
         If there is something already, or it cannot be written.
     """
-    ranks = PartialState()
-    if ranks.is_main_process:
+    here = ranks()
+    if here.is_main_process:
         run = create_run(folder, setup.plan, setup.split)
-    if ranks.num_processes > 1:
-        ranks.wait_for_everyone()
-    return run if ranks.is_main_process else load_run(folder)
+    if here.num_processes > 1:
+        here.wait_for_everyone()
+    return run if here.is_main_process else load_run(folder)
 
 
 def new_folder(dataset: Dataset | Path | str) -> Path:
