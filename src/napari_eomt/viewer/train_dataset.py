@@ -1,0 +1,285 @@
+"""What a model is to learn from: the work that is open, or a dataset; without a window."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_eomt.annotation.document import FrameState
+from napari_eomt.errors import DataError, OutputError
+from napari_eomt.formats.coco_file import CocoFile, save_coco
+from napari_eomt.formats.dataset import Dataset, load_dataset
+from napari_eomt.formats.dataset_split import KEY
+from napari_eomt.formats.safe_paths import inside
+from napari_eomt.formats.splits import group_of
+from napari_eomt.training.split import Choice, split_images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_eomt.annotation.document import Document
+    from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.viewer.dataset_export import ExportItem
+
+LEARN, CHECK = "learn.json", "check.json"
+"""COCO files of the images that learn and that check, beside each other in a run's own dataset."""
+
+IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class LearnRow:
+    """An image or a stack to learn from, or to check on.
+
+    Parameters
+    ----------
+    key : str
+    name : str
+        What people call it.
+    n_images : int
+        Frames count as images.
+    n_objects : int
+        That somebody has decided about.
+    """
+
+    key: str
+    name: str
+    n_images: int
+    n_objects: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What each row is for, and what people should know about that.
+
+    Parameters
+    ----------
+    of : dict of str to {"train", "val", "none"}
+        By the rows' keys.
+    notes : tuple of str
+    """
+
+    of: dict[str, Choice]
+    notes: tuple[str, ...] = ()
+
+    def count(self, rows: Sequence[LearnRow], part: Choice) -> int:
+        """Count the images of a part."""
+        return sum(row.n_images for row in rows if self.of.get(row.key) == part)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `napari-eomt train` is given.
+
+    Parameters
+    ----------
+    dataset : Path
+    val : Path or None
+        COCO file of the images that check, if not some of the dataset's own do.
+    val_fraction : float
+        Of the dataset's own.
+    notes : tuple of str
+    """
+
+    dataset: Path
+    val: Path | None
+    val_fraction: float
+    notes: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """Return it as the command takes it."""
+        if self.val is not None:
+            return [str(self.dataset), "--val", str(self.val)]
+        return [str(self.dataset), "--val-fraction", f"{self.val_fraction:g}"]
+
+
+class LearnSource(Protocol):
+    """Where there is something to learn from."""
+
+    rows: tuple[LearnRow, ...]
+
+    def write(
+        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Any
+    ) -> Prepared:
+        """Make ready what a training reads."""
+
+
+def parts_of(rows: Sequence[LearnRow], val_fraction: float, choices: Mapping[str, Choice]) -> Parts:
+    """Decide what each row is for: as a person chose, else by its name.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to learn from.
+    """
+    found = split_images({row.key: row.key for row in rows}, val_fraction, choices)
+    of: dict[str, Choice] = {row.key: "none" for row in rows}
+    for key in found.train:
+        of[key] = "train"
+    for key in found.val:
+        of[key] = "val"
+    return Parts(of, found.notes)
+
+
+class WorkSource:
+    """The open image, or the images of the open folder, of which something was decided.
+
+    Parameters
+    ----------
+    items : sequence of (LearnRow, ExportItem)
+    """
+
+    def __init__(self, items: Sequence[tuple[LearnRow, ExportItem]]) -> None:
+        self.rows = tuple(row for row, _ in items)
+        self._items = tuple(items)
+
+    def write(
+        self,
+        parts: Parts,
+        is_chosen: bool,
+        val_fraction: float,
+        folder: Path,
+        tell: Callable[[int, int, str], None] = lambda *_: None,
+    ) -> Prepared:
+        """Write the images and what was decided about them as a dataset of the run's own.
+
+        The documents stay as they are: learning from an image exports nothing.
+
+        Raises
+        ------
+        EomtError
+            If an image cannot be read, or the dataset cannot be written.
+        """
+        ids: dict[int, Choice] = {}
+        notes: dict[str, None] = {}
+        chosen = [(r, item) for r, item in self._items if parts.of.get(r.key) in ("train", "val")]
+        with Dataset.create(folder) as dataset:
+            for k, (row, item) in enumerate(chosen):
+                tell(k, len(chosen), item.name)
+                document = item.read()
+                frames = decided_frames(document)
+                if not frames:
+                    continue
+                added = dataset.add(
+                    item.pixels(), document, name=item.name, source_path=item.path, frames=frames
+                )
+                ids |= dict.fromkeys(added.image_ids, parts.of[row.key])
+                notes |= dict.fromkeys(added.notes)
+            tell(len(chosen), len(chosen), "writing the dataset")
+            dataset.save()
+            return _with_parts(dataset.file, folder, ids, tuple(notes))
+
+
+class FolderSource:
+    """The images of a dataset on disk.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder, or its COCO file.
+
+    Raises
+    ------
+    DataError
+        If there is none, it cannot be read, or has no images.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._dataset = load_dataset(path)
+        self.path = self._dataset.path
+        self.val_fraction = self._dataset.val_fraction
+        """Of the images that check, if the dataset itself says so."""
+        file = self._dataset.file
+        if not file.images:
+            raise DataError(
+                f"{self.path} has no images to learn from. Choose a dataset of annotated images."
+            )
+        self._groups = {record["id"]: group_of(record) for record in file.images}
+        n_images: dict[str, int] = {}
+        n_objects: dict[str, int] = {}
+        for group in self._groups.values():
+            n_images[group] = n_images.get(group, 0) + 1
+        for record in file.annotations:
+            group = self._groups.get(record.get("image_id"), "")
+            n_objects[group] = n_objects.get(group, 0) + 1
+        self.rows = tuple(LearnRow(g, g, n, n_objects.get(g, 0)) for g, n in n_images.items())
+
+    def write(
+        self,
+        parts: Parts,
+        is_chosen: bool,
+        val_fraction: float,
+        folder: Path,
+        tell: Callable[[int, int, str], None] = lambda *_: None,
+    ) -> Prepared:
+        """Return the dataset as it is or, if somebody chose among its images, a part of it.
+
+        The part has links to the images where the disk allows it, else copies.
+
+        Raises
+        ------
+        EomtError
+            If an image is not there, or the part cannot be written.
+        """
+        if not is_chosen:
+            return Prepared(self.path, None, val_fraction)
+        file, ids = self._dataset.file, {}
+        for k, record in enumerate(file.images):
+            part = parts.of.get(self._groups[record["id"]], "none")
+            if part == "none":
+                continue
+            tell(k, len(file.images), str(record.get("file_name")))
+            _link(
+                self._dataset.image_path(record["id"]),
+                inside(folder / IMAGES, str(record["file_name"]), record["id"]),
+            )
+            ids[int(record["id"])] = part
+        return _with_parts(file, folder, ids)
+
+
+def decided_frames(document: Document) -> tuple[int, ...]:
+    """Return the frames of which somebody has decided something: that is what can be learnt."""
+    done = (FrameState.REVIEWED, FrameState.EXPORTED)
+    return tuple(
+        frame
+        for frame in range(document.n_frames)
+        if document.state(frame) in done or document.n_locked([frame]) > 0
+    )
+
+
+def _with_parts(
+    file: CocoFile, folder: Path, ids: Mapping[int, Choice], notes: tuple[str, ...] = ()
+) -> Prepared:
+    """Write the COCO files of both parts."""
+    learn = _write_part(file, folder / LEARN, {i for i, part in ids.items() if part == "train"})
+    check = {i for i, part in ids.items() if part == "val"}
+    val = _write_part(file, folder / CHECK, check) if check else None
+    return Prepared(learn, val, 0.0, notes)
+
+
+def _write_part(file: CocoFile, path: Path, ids: set[int]) -> Path:
+    images: list[Record] = [record for record in file.images if record["id"] in ids]
+    # How the whole was split says nothing about a part.
+    extra = {name: value for name, value in file.extra.items() if name != KEY}
+    part = replace(file, images=images, videos=[], extra=extra)
+    save_coco(part, path, (r for r in file.annotations if r.get("image_id") in ids))
+    return path
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source.resolve(), target)
+        except FileExistsError:
+            return  # two records of one file
+        except OSError:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target}: the image cannot be written ({error.strerror or error}). Free the disk, or "
+            "let the dataset's own split decide: then it is read where it is."
+        ) from error
