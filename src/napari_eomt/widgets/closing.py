@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QMessageBox, QWidget
@@ -38,8 +40,9 @@ class ClosingGuard(QObject):
     ) -> None:
         super().__init__(dock)
         self._dock, self._work, self._saving, self._keep = dock, work, saving, keep
-        self._window: QMainWindow | None = None
-        self._panel: QDockWidget | None = None
+        # Weakly: the window may go without a word to the dock, and must not outlive that.
+        self._window_ref: ref[QMainWindow] | None = None
+        self._panel_ref: ref[QDockWidget] | None = None
         self.question: QMessageBox | None = None
         """The question while it is open."""
         self.is_answered = False
@@ -58,12 +61,20 @@ class ClosingGuard(QObject):
         if (panel, window) == (self._panel, self._window):
             return
         self.release()
-        self._panel, self._window = panel, window
+        self._panel_ref = None if panel is None else ref(panel)
+        self._window_ref = None if window is None else ref(window)
         if window is not None:
             window.installEventFilter(self)
         if panel is not None and hasattr(panel, _BY_NAPARI):
-            close = getattr(panel, _BY_NAPARI)
-            setattr(panel, _BY_NAPARI, lambda: self._close_panel(close))
+            here, this = ref(panel), ref(self)
+
+            def close_panel() -> None:
+                guard, panel = this(), here()
+                if panel is not None:
+                    close = partial(getattr(type(panel), _BY_NAPARI), panel)
+                    close() if guard is None else guard._close_panel(close)
+
+            setattr(panel, _BY_NAPARI, close_panel)
 
     def release(self) -> None:
         """Let everything close as it would."""
@@ -72,7 +83,15 @@ class ClosingGuard(QObject):
             self._window.removeEventFilter(self)
         if self._panel is not None:
             vars(self._panel).pop(_BY_NAPARI, None)
-        self._window = self._panel = None
+        self._window_ref = self._panel_ref = None
+
+    @property
+    def _window(self) -> QMainWindow | None:
+        return None if self._window_ref is None else self._window_ref()
+
+    @property
+    def _panel(self) -> QDockWidget | None:
+        return None if self._panel_ref is None else self._panel_ref()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Hold a close back that would leave unsaved work."""
