@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import tifffile
 import zarr
+from imageio.config import known_extensions
 from PIL import Image, UnidentifiedImageError
 
 from napari_eomt.errors import DataError
@@ -98,6 +99,9 @@ def _read_picture(path: Path) -> ReadArray:
 
 def _read_by_imageio(path: Path) -> npt.NDArray[Any]:
     try:
+        # Where PyAV is installed, it takes any text for a film.
+        if path.suffix.lower() not in known_extensions:
+            raise ValueError(path.suffix)
         # From an open file: a plugin that fails leaves a path of its own open.
         with path.open("rb") as file:
             return np.asarray(iio.imread(file, extension=path.suffix))
