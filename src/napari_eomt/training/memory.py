@@ -26,8 +26,9 @@ _SHARE = 0.7
 # four times wider middle before and after the activation. Measured; see tests/training/test_memory.
 _BLOCK_VALUES = 24.0
 _CHECKPOINTED_VALUES = 1.5
-_ATTENTION_MAPS = 3.0
-_UPSCALE_VALUES = 9.0
+# Fused attention keeps no map of every pair of tokens, only what it masks them by.
+_ATTENTION_MAPS = 0.5
+_UPSCALE_VALUES = 7.0
 _MASK_VALUES = 6.0
 _FIXED_BYTES = 60e6
 
@@ -200,9 +201,7 @@ def step_bytes(
         features = _CHECKPOINTED_VALUES if params.gradient_checkpointing else _BLOCK_VALUES
         per_view += features * n_tokens * size.width
         if not params.gradient_checkpointing:
-            # Fused attention keeps no map of every pair on a GPU.
-            maps = _ATTENTION_MAPS if value_bytes == 4 else 0.5
-            per_view += maps * size.n_heads * n_tokens**2
+            per_view += _ATTENTION_MAPS * size.n_heads * n_tokens**2
     # Each prediction is made of features of the mask grid, doubled once or more.
     n_predictions = size.n_query_blocks + 1
     cells = sum(n_patches * 4**k for k in range(1, size.n_upscale + 1))
