@@ -154,7 +154,7 @@ def test_a_run_that_is_asked_something_else_does_not_go_on(dataset, tiny, tmp_pa
 
 def test_kills_at_any_moment_lose_little_and_change_nothing(dataset, tiny, tmp_path):
     """kill -9 again and again: each time the run goes on, and ends as one that was left alone."""
-    n_steps = 40
+    n_steps = max(40, 10 * N_KILLS)
     options = ["--model", tiny, *SHORT[:-1], str(n_steps), "--validation-interval", "10"]
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert run(dataset, "--out", whole, *options).exit_code == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -150,6 +152,27 @@ def test_a_full_disk_leaves_the_state_before(tmp_path, dataset, models, monkeypa
     monkeypatch.undo()
     train(dataset, out=run.folder, resume=True)
     assert run.status() == "finished"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there files have no limit of size")
+@pytest.mark.parametrize("limit", [50_000, 250_000])
+def test_files_that_the_system_cuts_off_are_told(tmp_path, dataset, models, limit):
+    """As on a full disk: torch and safetensors each have words of their own for it."""
+    setup, run = begin(tmp_path, dataset, models["eomt"], val_fraction=0)
+    run_to(iter_train(setup, run), 2)
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+        f"sys.argv[1:] = ['train', '--out', {str(run.folder)!r}, '--resume']; "
+        "from napari_eomt.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "cannot be written" in line
+    assert "Free the disk" in line
+    assert load_state(run.folder / "state").progressed.step == 2
+    assert {path.name for path in (run.folder / "state").iterdir()} == {"step-00000002"}
 
 
 def test_a_kill_while_a_state_is_written_leaves_nothing_behind(tmp_path, dataset, models):

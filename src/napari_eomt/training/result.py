@@ -6,6 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 
 from napari_eomt.annotation.folder_swap import swapping
 from napari_eomt.errors import OutputError
@@ -132,14 +133,17 @@ def is_disk_error(error: BaseException) -> bool:
 
     safetensors and torch.save turn the system's errors into their own.
     """
-    return isinstance(error, OSError) or (
-        type(error).__name__ == "SafetensorError"
-        or (isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error))
-    )
+    if isinstance(error, OSError | SafetensorError):
+        return True
+    # torch.save: "enforce fail at inline_container.cc … unexpected pos 576 vs 534".
+    words = ("PytorchStreamWriter", "inline_container")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def reason_of(error: BaseException) -> str:
     """Say in one line why something could not be written."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if is_disk_error(error) and isinstance(error, RuntimeError):
+        return "not all of it could be written: is the disk full?"
     return (str(error).strip().splitlines() or [repr(error)])[0]
