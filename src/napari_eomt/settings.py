@@ -62,8 +62,11 @@ class Settings(BaseSettings):
     export: dict[str, Any] = Field(
         default_factory=dict, description="The values of the Export page as last used."
     )
+    train: dict[str, Any] = Field(
+        default_factory=dict, description="The values of the Learn page as last used."
+    )
     page: str = Field(
-        "segment", description="Page of the dock that is open: segment, correct, export."
+        "segment", description="Page of the dock that is open: segment, correct, learn, export."
     )
     open_folds: tuple[str, ...] = Field((), description="Parts of the dock that are unfolded.")
 

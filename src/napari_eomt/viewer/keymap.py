@@ -94,6 +94,11 @@ def _actions() -> tuple[Action, ...]:
             image, any_,
         ),
         Action(
+            "learn", ("Y",), "Learn…",
+            "Teach the model what is annotated (training), and see how that goes.",
+            image, any_,
+        ),
+        Action(
             "export", ("Shift+O",), "Export…",
             "Write the objects for other programs: COCO and its relatives.",
             image, any_,

@@ -11,19 +11,18 @@ from napari_eomt.viewer.train_dataset import LearnRow, WorkSource, decided_frame
 if TYPE_CHECKING:
     from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.image_store import Progress
-    from napari_eomt.viewer.dataset_export import ExportItem
     from napari_eomt.viewer.image_folder import ImageFolder
     from napari_eomt.viewer.results import Result
 
 
-def work_of_result(result: Result) -> WorkSource:
-    """Return the open image, as it is now, if anything was decided about it."""
-    (item,) = choose_result(result).items
-    return WorkSource(_rows_of(item, str(result.image.name), result.document))
+def rows_of_result(result: Result) -> tuple[LearnRow, ...]:
+    """Return the open image, if anything was decided about it."""
+    name = str(result.image.name)
+    return _rows_of(name, name, result.document)
 
 
-def work_of_folder(folder: ImageFolder, open_result: Result | None) -> WorkSource:
-    """Return the images of a folder of which anything was decided, each as it was left.
+def rows_of_folder(folder: ImageFolder, open_result: Result | None) -> tuple[LearnRow, ...]:
+    """Return the images of a folder of which anything was decided, as of when each was open last.
 
     Parameters
     ----------
@@ -31,20 +30,29 @@ def work_of_folder(folder: ImageFolder, open_result: Result | None) -> WorkSourc
     open_result : Result or None
         Of the image that is open.
     """
-    choice = choose_folder(folder, open_result, None)
-    rows = {row.name: row for row in folder.rows}
-    pairs: list[tuple[LearnRow, ExportItem]] = []
-    for item in choice.items:
-        row = rows[item.name]
-        if choice.document is not None and folder.current is not None:
-            is_open = row is folder.rows[folder.current]
-            if is_open:
-                pairs += _rows_of(item, row.title, choice.document)
-                continue
-        if is_decided(row.progress):
-            n = row.progress.n_objects - row.progress.n_left
-            pairs.append((LearnRow(row.name, row.title, 1, n), item))
-    return WorkSource(pairs)
+    found: list[LearnRow] = []
+    for k, row in enumerate(folder.rows):
+        if k == folder.current and open_result is not None:
+            found += _rows_of(row.name, row.title, open_result.document)
+        elif not row.problem and is_decided(row.progress):
+            n_objects = row.progress.n_objects - row.progress.n_left
+            found.append(LearnRow(row.name, row.title, 1, n_objects))
+    return tuple(found)
+
+
+def work_of_result(result: Result) -> WorkSource:
+    """Return the open image with its work, as it is now, whatever is done meanwhile."""
+    (item,) = choose_result(result).items
+    return WorkSource([(row, item) for row in rows_of_result(result)])
+
+
+def work_of_folder(folder: ImageFolder, open_result: Result | None) -> WorkSource:
+    """Return the images of a folder with the work on them; see `rows_of_folder`."""
+    if open_result is not None:
+        open_result.view.flush()
+    items = {item.name: item for item in choose_folder(folder, open_result, None).items}
+    rows = rows_of_folder(folder, open_result)
+    return WorkSource([(row, items[row.key]) for row in rows if row.key in items])
 
 
 def is_decided(progress: Progress) -> bool:
@@ -53,8 +61,6 @@ def is_decided(progress: Progress) -> bool:
     return is_done or progress.n_objects > progress.n_left
 
 
-def _rows_of(item: ExportItem, title: str, document: Document) -> list[tuple[LearnRow, ExportItem]]:
+def _rows_of(key: str, title: str, document: Document) -> tuple[LearnRow, ...]:
     frames = decided_frames(document)
-    if not frames:
-        return []
-    return [(LearnRow(item.name, title, len(frames), document.n_locked(frames)), item)]
+    return (LearnRow(key, title, len(frames), document.n_locked(frames)),) if frames else ()

@@ -33,6 +33,7 @@ def _command(name: str) -> Callable[[], None]:
 # By these names napari.yaml calls them.
 segment = _command("segment")
 next_image = _command("next_image")
+learn = _command("learn")
 export = _command("export")
 undo = _command("undo")
 redo = _command("redo")

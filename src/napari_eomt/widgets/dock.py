@@ -52,6 +52,7 @@ from napari_eomt.widgets.prefetch import Prefetch
 from napari_eomt.widgets.review import ReviewStrip
 from napari_eomt.widgets.review_choice import BELOW
 from napari_eomt.widgets.saving import SavingStrip, lost_text
+from napari_eomt.widgets.train import TrainPage
 from napari_eomt.widgets.worker_candidates import WorkerCandidates
 from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import StateChanged
@@ -149,6 +150,16 @@ class EomtDock(QWidget):
         self.runner.handle("next_image", self.images.open_next)
         self.export = ExportPage(self.current, self.folder, self._settings.export)
         self.runner.handle("export", lambda: self.show_page("export"))
+        self.train = TrainPage(
+            self.current,
+            self.folder,
+            self.jobs,
+            self.library,
+            self.model,
+            lambda name: self.options.ref(name),
+            self._settings.train,
+        )
+        self.runner.handle("learn", lambda: self.show_page("learn"))
         self.saving = SavingStrip(napari_viewer, self.current, self.work)
         self.annotate.add_part(self.saving)
         self.guard = ClosingGuard(self, self.work, self.saving, self.folder.keep)
@@ -187,6 +198,11 @@ class EomtDock(QWidget):
         self.export.said.connect(self.runner.say)
         self.export.review_requested.connect(self.review_left)
         self.export.settings_changed.connect(self._save_timer.start)
+        self.train.said.connect(self.runner.say)
+        self.train.failed.connect(self.bar.show_error)
+        self.train.review_requested.connect(lambda: self.show_page("correct"))
+        self.train.used.connect(lambda: self.show_page("segment"))
+        self.train.settings_changed.connect(self._save_timer.start)
         self.saving.said.connect(self.runner.say)
         self.saving.failed.connect(self.bar.show_error)
         self._work_problem.connect(self._on_work_problem)
@@ -255,7 +271,7 @@ class EomtDock(QWidget):
         self.runner.say(HINT)
 
     def show_page(self, name: str) -> None:
-        """Bring a page to the front: "segment", "correct" or "export"."""
+        """Bring a page to the front: "segment", "correct", "learn" or "export"."""
         for k in range(self.tabs.count()):
             if self._tab(k) == name:
                 self.tabs.setCurrentIndex(k)
@@ -307,6 +323,7 @@ class EomtDock(QWidget):
             self.guard.release()
         self.opened.close_events()
         self.export.close_events()
+        self.train.close_events()
         self.images.close_events()
         self.review.close_result()
         self._say_unsaved()
@@ -370,6 +387,7 @@ class EomtDock(QWidget):
         for name, page, title, tip in (
             ("segment", self.page, "&Segment", "Find objects with the model."),
             ("correct", self.annotate, "&Correct", "Look through the objects and put them right."),
+            ("learn", self.train, "&Learn", "Teach the model what is annotated."),
             ("export", self.export, "&Export", "Write the objects for other programs."),
         ):
             scroll = QScrollArea()
@@ -398,6 +416,9 @@ class EomtDock(QWidget):
             "input": self.page.form.input,
             "advanced": self.page.form.advanced,
             "images": self.images_fold,
+            "train_images": self.train.data.fold,
+            "train_advanced": self.train.form.advanced,
+            "runs": self.train.runs_fold,
         }
 
     def _model(self) -> tuple[ModelCard, ModelRef]:
@@ -468,6 +489,9 @@ class EomtDock(QWidget):
         theme = get_theme(self._viewer.theme)
         self.page.show_accent(theme.current.as_hex())
         self.export.show_colors(theme.current.as_hex())
+        self.train.show_colors(
+            theme.current.as_hex(), theme.background.as_hex(), theme.text.as_hex()
+        )
         self.page.summary.show_link_color(theme.text.as_hex())
         self.annotate.show_colors(theme.current.as_hex(), theme.text.as_hex())
         if self.models is not None:
@@ -496,6 +520,7 @@ class EomtDock(QWidget):
                 "outlines": self.page.outlines.isChecked(),
                 "by_category": self.page.by_category.isChecked(),
                 "export": self.export.form.values(),
+                "train": self.train.values(),
                 "page": self._tab(self.tabs.currentIndex()),
                 "open_folds": tuple(n for n, fold in self._folds().items() if fold.is_open),
             }

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_eomt.errors import DataError
 from napari_eomt.training.run_log import NAME as METRICS
-from napari_eomt.training.runs import Run, Status, load_run
+from napari_eomt.training.runs import Run, RunSplit, Status, load_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,8 @@ class RunNews:
     is_resumable : bool
     is_stopping : bool
         Somebody has asked it to stop.
+    split : RunSplit or None
+        Which images learn, and which check.
 
     Attributes
     ----------
@@ -58,6 +60,7 @@ class RunNews:
     rows: tuple[dict[str, Any], ...] = ()
     is_resumable: bool = False
     is_stopping: bool = False
+    split: RunSplit | None = None
     steps: tuple[dict[str, Any], ...] = field(init=False, default=())
     checks: tuple[dict[str, Any], ...] = field(init=False, default=())
     curves: dict[str, Curve] = field(init=False, default_factory=dict, repr=False, compare=False)
@@ -164,6 +167,7 @@ class RunTail:
             tuple(self._rows),
             status not in ("running", "finished") and _has_state(run),
             run.is_stop_requested,
+            run.split,
         )
 
     def _read_rows(self) -> None:

@@ -21,6 +21,9 @@ POLL_MS = 50
 LOOK_MS = 500
 """Between two looks at a run that is running."""
 
+REST_MS = 5_000
+"""The same where nothing runs: somebody may go on with a run on the command line."""
+
 
 class Background(QObject):
     """Does small works in a thread, one after the other, and tells the window what came of each.
@@ -116,6 +119,10 @@ class RunWatch(QObject):
         else:
             self._timer.stop()
             self.changed.emit([])
+
+    def hurry(self, is_running: bool) -> None:
+        """Look often, or seldom."""
+        self._timer.setInterval(LOOK_MS if is_running else REST_MS)
 
     def look(self) -> None:
         """Look now, unless the last look is not over."""

@@ -1,0 +1,291 @@
+"""One run, or several beside each other: how far, how good, and what can be done now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices, QGuiApplication
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_eomt.widgets.model_actions import primary_style
+from napari_eomt.widgets.score_table import Figures, ScoreTable, read_figures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from napari_eomt.widgets.loss_plot import RunPlots
+    from napari_eomt.widgets.run_tail import RunNews
+    from napari_eomt.widgets.run_watch import Background
+
+
+class RunView(QWidget):
+    """Shows what runs tell.
+
+    Parameters
+    ----------
+    background : Background
+        Reads reports.
+    """
+
+    stop_requested = Signal()
+    resume_requested = Signal()
+    use_requested = Signal()
+
+    def __init__(self, background: Background, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._background = background
+        self._news: tuple[RunNews, ...] = ()
+        self._drawn: object = None
+        self._read: object = None
+        self._colors = ("", "")
+        self._details = ""
+        self.plots: RunPlots | None = None
+        self.title = _text()
+        self.state = _text()
+        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(10)
+        self.stop = QPushButton("Stop")
+        self.stop.setToolTip("Stop after the present step. Its state is saved: Resume goes on.")
+        self.resume = QPushButton("Resume")
+        self.resume.setToolTip("Go on from the last state, with all that was asked at the start.")
+        self.use = QPushButton("Use this model")
+        self.use.setToolTip("Segment with what was learnt: the best state on the check images.")
+        self.open = QPushButton("Open folder")
+        self.open.setToolTip("Show the run's files in the system's file manager.")
+        self.copy_details = QPushButton("Copy details")
+        self.copy_details.setToolTip("Copy what the training's process said, for a report.")
+        self.scores = ScoreTable()
+        self._lay_out()
+        self.stop.clicked.connect(self.stop_requested)
+        self.resume.clicked.connect(self.resume_requested)
+        self.use.clicked.connect(self.use_requested)
+        self.open.clicked.connect(self._on_open)
+        self.copy_details.clicked.connect(self._on_copy)
+        self.show_news([])
+
+    @property
+    def news(self) -> tuple[RunNews, ...]:
+        """What is shown."""
+        return self._news
+
+    def show_colors(self, accent: str, background: str, text: str) -> None:
+        """Take the colours of a theme."""
+        self.use.setStyleSheet(primary_style(accent))
+        self._colors = (background, text)
+        self._drawn = None
+        if self.plots is not None:
+            self.plots.show_colors(background, text)
+            self._draw()
+
+    def show_preparing(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Show that a run is being made ready."""
+        self._news = ()
+        self.setVisible(True)
+        self._show_buttons(stop=True)
+        self.title.setText("")
+        self.state.setText(text)
+        self.progress.setVisible(True)
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+        self.scores.show_columns([])
+        if self.plots is not None:
+            self.plots.setVisible(False)
+
+    def show_problem(self, message: str, details: str = "") -> None:
+        """Show what went wrong, beside what is shown."""
+        self._details = f"{message}\n\n{details}"
+        self.setVisible(True)
+        self.state.setText(f"⚠ {message}")
+        self.state.setVisible(True)
+        self.progress.setVisible(False)
+        self.stop.setVisible(False)
+        self.copy_details.setVisible(bool(details))
+
+    def show_news(self, news: Sequence[RunNews], problem: str = "", details: str = "") -> None:
+        """Show runs as they are now.
+
+        Parameters
+        ----------
+        news : sequence of RunNews
+        problem, details : str
+            Why the one that is shown has ended, if it did not end well.
+        """
+        self._news = tuple(news)
+        self.setVisible(bool(news))
+        if not news:
+            self._show_buttons()
+            self._drawn = self._read = None
+            return
+        if len(news) == 1:
+            self._show_one(news[0], problem, details)
+        else:
+            self._show_buttons()
+            self.progress.setVisible(False)
+            self.title.setText(f"<b>{len(news)} runs</b>")
+            self.state.setText("")
+        self._draw()
+        self._read_scores()
+
+    def _show_one(self, news: RunNews, problem: str, details: str) -> None:
+        self._details = f"{problem}\n\n{details}" if problem else ""
+        self.title.setText(f"<b>{news.folder.name}</b>")
+        self.title.setToolTip(str(news.folder))
+        self.progress.setVisible(news.is_running)
+        self.progress.setRange(0, news.n_steps)
+        self.progress.setValue(news.step)
+        lines = [state_text(news), *([f"⚠ {problem}"] if problem else []), *news.notes]
+        self.state.setText("\n".join(lines))
+        self.state.setVisible(True)
+        self._show_buttons(
+            stop=news.is_running,
+            resume=news.is_resumable,
+            use=news.run is not None and news.run.model_folder is not None,
+            folder=True,
+            details=bool(problem and details),
+        )
+        self.stop.setEnabled(not news.is_stopping)
+
+    def _show_buttons(
+        self,
+        *,
+        stop: bool = False,
+        resume: bool = False,
+        use: bool = False,
+        folder: bool = False,
+        details: bool = False,
+    ) -> None:
+        self.stop.setVisible(stop)
+        self.stop.setEnabled(stop)
+        self.resume.setVisible(resume)
+        self.use.setVisible(use)
+        self.open.setVisible(folder)
+        self.copy_details.setVisible(details)
+
+    def _draw(self) -> None:
+        """Draw the curves if there is anything new in them."""
+        news = [each for each in self._news if each.rows]
+        drawn = [(each.folder, len(each.rows), each.step) for each in news]
+        if self.plots is not None:
+            self.plots.setVisible(bool(news))
+        if not news or drawn == self._drawn:
+            return
+        self._drawn = drawn
+        if self.plots is None:
+            # pyqtgraph takes a third of a second to import.
+            from napari_eomt.widgets.loss_plot import RunPlots
+
+            self.plots = RunPlots()
+            self._plot_place.addWidget(self.plots)
+            if all(self._colors):
+                self.plots.show_colors(*self._colors)
+        self.plots.show_runs(news)
+
+    def _read_scores(self) -> None:
+        """Read the reports if there was a check since they were read."""
+        known = [(each.folder, len(each.checks)) for each in self._news]
+        if known == self._read:
+            return
+        self._read = known
+        folders = [each.folder for each in self._news]
+        self._background.do(
+            lambda: [read_figures(folder) for folder in folders],
+            lambda found: self._show_scores(folders, found),
+            lambda message, _: self._on_unreadable(message),
+        )
+
+    def _show_scores(self, folders: list[Path], found: list[tuple[Figures, Figures]]) -> None:
+        if folders != [each.folder for each in self._news]:
+            return
+        if len(found) == 1:
+            self.scores.show_columns([("before", found[0][0]), ("after", found[0][1])])
+        else:
+            names = [folder.name for folder in folders]
+            after = [figures for _, figures in found]
+            self.scores.show_columns(list(zip(names, after, strict=True)))
+
+    def _on_unreadable(self, message: str) -> None:
+        self.scores.show_columns([])
+        self.state.setText(f"{self.state.text()}\n⚠ {message}")
+
+    def _on_open(self) -> None:
+        if self._news:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._news[0].folder)))
+
+    def _on_copy(self) -> None:
+        clipboard = QGuiApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self._details)
+
+    def _lay_out(self) -> None:
+        running, after = QHBoxLayout(), QHBoxLayout()
+        running.addWidget(self.progress, 1)
+        running.addWidget(self.stop)
+        for button in (self.resume, self.open, self.copy_details):
+            after.addWidget(button)
+        after.addStretch(1)
+        self._plot_place = QVBoxLayout()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.title)
+        layout.addLayout(running)
+        layout.addWidget(self.state)
+        layout.addLayout(after)
+        layout.addLayout(self._plot_place)
+        layout.addWidget(self.scores)
+        layout.addWidget(self.use)
+
+
+def state_text(news: RunNews) -> str:
+    """Return in a line how a run is doing: "step 40 of 100 · AP 0.71 → 0.83 · 2 min left"."""
+    words: dict[Any, str] = {
+        None: "preparing",
+        "running": "stopping after this step" if news.is_stopping else "learning",
+        "finished": "finished",
+        "stopped": "stopped, its state is saved",
+        "failed": "failed",
+        "interrupted": "interrupted: killed, or the power went",
+    }
+    parts = [words[news.status]]
+    if news.n_steps:
+        parts.append(f"step {news.step:,} of {news.n_steps:,}")
+    scores = score_text(news)
+    if scores:
+        parts.append(scores)
+    left = news.seconds_left if news.is_running else None
+    if left:
+        parts.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
+    if news.is_resumable:
+        parts.append("Resume goes on")
+    elif news.status in ("failed", "interrupted"):
+        parts.append("no state was saved yet: begin again")
+    return " · ".join(parts)
+
+
+def score_text(news: RunNews) -> str:
+    """Return how good the model was, and is: "AP 0.71 → 0.83"; empty without a check."""
+    if news.best is None:
+        return ""
+    before = "–" if news.before is None else f"{news.before:.3f}"
+    step, best = news.best
+    if step == 0:
+        return f"{news.metric.upper()} {before}, no step was better yet"
+    return f"{news.metric.upper()} {before} → {best:.3f} at step {step:,}"
+
+
+def _text() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label

@@ -1,0 +1,336 @@
+"""The Learn page: a real training of a tiny model, in a real process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+from qtpy.QtWidgets import QMessageBox
+from tests.training.drawn import save_model, save_nuclei
+
+from napari_eomt.models.user_models import add_user_model
+from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.widgets.dock import EomtDock
+from napari_eomt.worker.client import WorkerClient
+
+WAIT_MS = 120_000
+FORM = {"steps": 4, "batch_size": 2, "undecided": "learn", "validation_interval": 2}
+
+
+@pytest.fixture(scope="module")
+def client():
+    client = WorkerClient(n_threads=1)
+    client.start()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def nuclei(tmp_path_factory):
+    return save_nuclei(tmp_path_factory.mktemp("nuclei") / "set", n_images=4)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_EOMT_RUNS_DIR", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def make_dock(make_napari_viewer, qtbot, client, tiny):
+    """Return a function that opens the dock at the Learn page, in a new viewer."""
+
+    def make(**form):
+        add_user_model(tiny, "tiny")
+        train = load_settings().train or {"form": FORM}
+        train = {**train, "form": {**train["form"], **form}}
+        settings = load_settings().model_copy(
+            update={"model": "tiny", "train": train, "page": "learn", "device": "cpu"}
+        )
+        save_settings(settings)
+        dock = EomtDock(make_napari_viewer(), client=client)
+        qtbot.addWidget(dock, before_close_func=close)
+        dock.resize(320, 900)
+        dock.show()
+        return dock
+
+    def close(dock):
+        process = dock.train.start_up._process
+        if process is not None and process.code is None:
+            process.kill()
+        dock.shutdown()
+
+    return make
+
+
+def learn(qtbot, dock, dataset):
+    page = dock.train
+    page.data.show_folder(dataset)
+    qtbot.waitUntil(page.learn.isEnabled, timeout=WAIT_MS)
+    page.learn.click()
+    qtbot.waitUntil(lambda: bool(page.watch.folders), timeout=WAIT_MS)
+    return page.watch.folders[0]
+
+
+def wait_for(qtbot, page, *statuses):
+    qtbot.waitUntil(
+        lambda: bool(page.view.news) and page.view.news[0].status in statuses, timeout=WAIT_MS
+    )
+    return page.view.news[0]
+
+
+def test_an_empty_page_says_what_to_do(make_dock):
+    page = make_dock().train
+    assert page.hint.isVisible()
+    assert not page.learn.isEnabled()
+    assert not page.view.isVisible()
+    assert page.view.plots is None  # pyqtgraph was not imported
+
+
+def test_a_model_learns_and_is_used(qtbot, make_dock, nuclei, tmp_path):
+    dock = make_dock()
+    page = dock.train
+    page.data.fraction.setValue(30)
+    folder = learn(qtbot, dock, nuclei)
+    assert "4 images annotated, 20 objects" in page.data.counts.text()
+    assert folder.parent == tmp_path / "runs"
+    news = wait_for(qtbot, page, "finished")
+    assert [row["step"] for row in news.steps] == [1, 2, 3, 4]
+    assert [row["step"] for row in news.checks] == [0, 2, 4]
+    plan = json.loads((folder / "params.json").read_text())
+    assert plan["model"] == "tiny"
+    assert plan["device"] == "cpu"
+    assert plan["params"]["steps"] == 4
+    split = json.loads((folder / "split.json").read_text())
+    parts = page.data.parts
+    assert len(split["train"]) == parts.count(page.data._rows, "train")
+    assert len(split["val"]) == parts.count(page.data._rows, "val") > 0
+    plots = page.view.plots
+    names = {item.name() for item in plots.loss.plotItem.listDataItems()}
+    assert names == {"all", "masks", "overlap", "classes"}
+    qtbot.waitUntil(page.view.scores.isVisible, timeout=WAIT_MS)
+    titles = [page.view.scores.horizontalHeaderItem(j).text() for j in range(2)]
+    assert titles == ["before", "after"]
+    assert page.view.use.isVisible()
+    assert not page.view.stop.isVisible()
+    assert "finished at step 4" in dock.bar.text.text()
+
+    # What it found before and after on an image that checks.
+    assert page.samples.images.count() == len(split["val"])
+    page.samples.show_button.click()
+    qtbot.waitUntil(lambda: len(page.samples._pictures) == 2, timeout=WAIT_MS)
+    assert page.samples.captions["after"].text().startswith("after (step ")
+
+    page.view.use.click()
+    assert dock.model.model == folder.name
+    assert dock.model.card.folder == (folder / "checkpoints" / "best").resolve()
+    assert dock._tab(dock.tabs.currentIndex()) == "segment"
+
+
+def test_stop_resume_and_found_again(qtbot, make_dock, nuclei):
+    dock = make_dock(steps=400, validation_interval=1000)
+    page = dock.train
+    folder = learn(qtbot, dock, nuclei)
+    qtbot.waitUntil(lambda: page.view.news and page.view.news[0].step >= 2, timeout=WAIT_MS)
+    assert not page.learn.isEnabled()
+    page.view.stop.click()
+    news = wait_for(qtbot, page, "stopped")
+    qtbot.waitUntil(lambda: not page.is_busy, timeout=WAIT_MS)
+    assert news.is_resumable
+    assert news.step < 400
+    assert "Resume goes on" in page.view.state.text()
+
+    # Another dock, as after a restart of napari: it is the run of last time.
+    dock._save()
+    again = make_dock().train
+    wait_for(qtbot, again, "stopped")
+    assert again.view.news[0].folder == folder
+    again.view.resume.click()
+    qtbot.waitUntil(
+        lambda: again.view.news and again.view.news[0].step > news.step, timeout=WAIT_MS
+    )
+    # A third one finds it running, though it has not started it.
+    dock._save()
+    third = make_dock().train
+    wait_for(qtbot, third, "running")
+    assert third.start_up.is_busy is False
+    qtbot.waitUntil(third.view.stop.isEnabled, timeout=WAIT_MS)
+    third.view.stop.click()
+    wait_for(qtbot, third, "stopped")
+    wait_for(qtbot, again, "stopped")
+
+
+def test_a_killed_run_says_so_and_goes_on(qtbot, make_dock, nuclei):
+    dock = make_dock(steps=400, validation_interval=5)
+    page = dock.train
+    learn(qtbot, dock, nuclei)
+    # With the first check comes the first state.
+    qtbot.waitUntil(lambda: page.view.news and page.view.news[0].step >= 7, timeout=WAIT_MS)
+    page.start_up._process.kill()
+    news = wait_for(qtbot, page, "interrupted")
+    qtbot.waitUntil(page.view.resume.isVisible, timeout=WAIT_MS)
+    assert "killed" in page.view.state.text()
+    assert news.is_resumable
+    assert "memory" in dock.bar.text.text()
+
+
+def test_what_cannot_be_learnt_is_said_and_leaves_nothing(qtbot, make_dock, nuclei, tmp_path):
+    broken = shutil.copytree(nuclei, tmp_path / "broken")
+    dock = make_dock()
+    page = dock.train
+    page.data.show_folder(broken)
+    qtbot.waitUntil(page.learn.isEnabled, timeout=WAIT_MS)
+    for image in (broken / "images").iterdir():
+        image.unlink()
+    page.learn.click()
+    qtbot.waitUntil(lambda: page.view.state.text().startswith("⚠"), timeout=WAIT_MS)
+    assert "images cannot be found" in page.view.state.text()
+    assert page.view.copy_details.isVisible()
+    qtbot.waitUntil(lambda: not list((tmp_path / "runs").iterdir()), timeout=WAIT_MS)
+    assert page.learn.isEnabled()
+
+
+def test_a_stop_before_the_first_step_leaves_nothing(qtbot, make_dock, nuclei, tmp_path):
+    dock = make_dock()
+    page = dock.train
+    learn(qtbot, dock, nuclei)
+    page.view.stop.click()
+    qtbot.waitUntil(lambda: "Nothing was learnt" in page.message.text(), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not list((tmp_path / "runs").iterdir()), timeout=WAIT_MS)
+
+
+def test_wrong_values_are_said(qtbot, make_dock, nuclei):
+    page = make_dock().train
+    page.form.advanced.set_open(True)
+    field = page.form._fields["learning_rate"]
+    field._combo.setCurrentText("-1")
+    assert page.form.problem.isVisible()
+    page.data.show_folder(nuclei)
+    qtbot.waitUntil(page.learn.isEnabled, timeout=WAIT_MS)
+    page.learn.click()
+    assert "above 0" in page.message.text()
+    page.form.reset.click()
+    assert not page.form.problem.isVisible()
+    assert field._combo.currentText() == "auto"
+
+
+def test_no_dataset_is_said(qtbot, make_dock, tmp_path):
+    page = make_dock().train
+    page.data.show_folder(tmp_path)
+    qtbot.waitUntil(lambda: page.data.counts.text().startswith("⚠"), timeout=WAIT_MS)
+    assert "annotations.json" in page.data.counts.text()
+    assert not page.learn.isEnabled()
+
+
+def written(folder, n=6, metric="ap", best=0.5, reason="finished"):
+    """Write what a finished run leaves that the page reads."""
+    folder.mkdir(parents=True)
+    from napari_eomt.training.params import TrainParams
+    from napari_eomt.training.runs import Run, RunPlan, RunSplit, create_run
+
+    params = TrainParams(steps=n, metric=metric)
+    plan = RunPlan(dataset="none.json", model="tiny", params=params, resolved=params)
+    run: Run = create_run(folder, plan, RunSplit(train=("1",), val=("2",), names={}))
+    rows = [{"kind": "start", "step": 0}]
+    rows.append({"kind": "check", "step": 0, "score": 0.1})
+    for k in range(n):
+        rows.append({"kind": "step", "step": k + 1, "loss": 2.0 / (k + 1), "seconds": 0.1})
+    rows.append({"kind": "check", "step": n, "score": best})
+    rows.append({"kind": "end", "step": n, "reason": reason})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def test_runs_are_listed_compared_opened_and_deleted(qtbot, make_dock, tmp_path, monkeypatch):
+    one, two = (written(tmp_path / "runs" / name).folder for name in ("one", "two"))
+    other = written(tmp_path / "elsewhere", best=0.9).folder
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "params.json").write_text("{")
+    page = make_dock().train
+    runs = page.runs
+    qtbot.waitUntil(lambda: runs.table.topLevelItemCount() == 2, timeout=WAIT_MS)
+    page.show_runs([one, two])
+    qtbot.waitUntil(lambda: len(page.view.news) == 2, timeout=WAIT_MS)
+    assert {i.name() for i in page.view.plots.score.plotItem.listDataItems()} == {"one", "two"}
+    assert not page.view.use.isVisible()
+    runs.open_folder(other)
+    qtbot.waitUntil(
+        lambda: [n.folder for n in page.view.news] == [other]
+        and runs.table.topLevelItemCount() == 3,
+        timeout=WAIT_MS,
+    )
+    assert "AP 0.100 → 0.900 at step 6" in page.view.state.text()
+    assert str(other) in page.values()["others"]
+    runs.open_folder(tmp_path / "runs" / "broken")
+    qtbot.waitUntil(lambda: page.view.state.text().startswith("⚠"), timeout=WAIT_MS)
+    runs.select([one])
+    asked = []
+
+    def answer(parent, title, text):
+        asked.append(text)
+        return QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    runs.delete.click()
+    qtbot.waitUntil(lambda: runs.table.topLevelItemCount() == 2, timeout=WAIT_MS)
+    assert "one" in asked[0]
+    assert not one.exists()
+    assert two.exists()
+
+
+def test_settings_are_remembered(qtbot, make_dock, nuclei):
+    dock = make_dock()
+    page = dock.train
+    page.form.presets["lora"].click()
+    page.data.show_folder(nuclei)
+    page.data.fraction.setValue(35)
+    dock._save()
+    again = make_dock().train
+    assert again.form.preset == "lora"
+    assert again.form.params().steps == 4
+    assert again.data.kind == "dataset"
+    assert again.data.folder == nuclei
+    assert again.data.fraction.value() == 35
+
+
+def test_nothing_is_cut_off_at_300_px(qtbot, make_dock, nuclei, tmp_path):
+    written(tmp_path / "runs" / "one")
+    dock = make_dock()
+    page = dock.train
+    page.show_runs([tmp_path / "runs" / "one"])
+    page.data.show_folder(nuclei)
+    page.form.advanced.set_open(True)
+    page.data.fold.set_open(True)
+    page.runs_fold.set_open(True)
+    qtbot.waitUntil(lambda: page.view.plots is not None, timeout=WAIT_MS)
+    assert page.minimumSizeHint().width() <= 270
+    shots = os.environ.get("NAPARI_EOMT_TEST_SHOTS")
+    if shots:
+        dock.resize(320, 2000)
+        qtbot.wait(500)
+        dock.grab().save(f"{shots}/learn.png")
+        page.grab().save(f"{shots}/learn-page.png")
+
+
+def test_the_window_does_not_wait_for_a_slow_disk(qtbot, make_dock, tmp_path, monkeypatch):
+    from napari_eomt.widgets.run_tail import RunTail
+
+    folder = written(tmp_path / "runs" / "one").folder
+    page = make_dock().train
+    read = RunTail.read
+
+    def slow(self):
+        time.sleep(0.5)
+        return read(self)
+
+    monkeypatch.setattr(RunTail, "read", slow)
+    page.show_runs([folder])
+    assert not page.view.news  # it came back before the disk did
+    qtbot.waitUntil(lambda: bool(page.view.news), timeout=WAIT_MS)
