@@ -17,9 +17,10 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.training import checkpoint
 from napari_eomt.training.checkpoint import find_states, load_state
-from napari_eomt.training.loop import drive, iter_train
+from napari_eomt.training.loop import iter_train
 from napari_eomt.training.setup import set_up_again
 from napari_eomt.training.train import train
+from napari_eomt.training.train_progress import drive
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,12 @@ from napari_eomt.evaluation.report import load_report
 from napari_eomt.structures.categories import Category
 from napari_eomt.training import engine
 from napari_eomt.training.checkpoint import load_state
-from napari_eomt.training.loop import drive, iter_train
+from napari_eomt.training.loop import iter_train
 from napari_eomt.training.setup import set_up
 from napari_eomt.training.start import fit_class_head
 from napari_eomt.training.supply import seed_of
 from napari_eomt.training.train import begin_run
+from napari_eomt.training.train_progress import drive
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from tests.training.tiny import ARCHITECTURES, pixels, tiny_model
 from transformers import EomtForUniversalSegmentation
 
 from napari_eomt.errors import ModelError
-from napari_eomt.training.loop import drive, iter_train
+from napari_eomt.training.loop import iter_train
 from napari_eomt.training.lora import add_lora, is_added, load_adapter, merged, save_adapter
 from napari_eomt.training.start import fit_class_head, lora_blocks, n_frozen_blocks
+from napari_eomt.training.train_progress import drive
 
 
 def learnt(architecture, seed=1):

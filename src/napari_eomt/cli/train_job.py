@@ -19,12 +19,13 @@ from napari_eomt.errors import DataError
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.models.locate import locate
 from napari_eomt.settings import load_settings
-from napari_eomt.training.loop import Outcome, TrainProgress, iter_train
+from napari_eomt.training.loop import iter_train
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.ranks import ranks
 from napari_eomt.training.runs import load_run
 from napari_eomt.training.setup import Setup, set_up, set_up_again
 from napari_eomt.training.train import begin_run, check_out
+from napari_eomt.training.train_progress import Outcome, TrainProgress
 from napari_eomt.training.trunk_run import forget_trunk
 from napari_eomt.worker.threads import default_threads
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_eomt.training.loop import TrainProgress
+    from napari_eomt.training.train_progress import TrainProgress
 
 
 @contextmanager

@@ -11,19 +11,20 @@ import platformdirs
 
 from napari_eomt.errors import DataError
 from napari_eomt.models.catalog import DEFAULT_MODEL
-from napari_eomt.training.loop import drive, iter_train
+from napari_eomt.training.loop import iter_train
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.ranks import ranks
 from napari_eomt.training.runs import Run, check_free, create_run, load_run
 from napari_eomt.training.setup import set_up, set_up_again
+from napari_eomt.training.train_progress import drive
 from napari_eomt.training.trunk_run import forget_trunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_eomt.formats.dataset import Dataset
-    from napari_eomt.training.loop import TrainProgress
     from napari_eomt.training.setup import Setup
+    from napari_eomt.training.train_progress import TrainProgress
 
 RUNS_DIR_VARIABLE = "NAPARI_EOMT_RUNS_DIR"
 
