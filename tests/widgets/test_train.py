@@ -47,7 +47,7 @@ def _runs(tmp_path, monkeypatch):
 def make_dock(make_napari_viewer, qtbot, client, tiny):
     """Return a function that opens the dock at the Learn page, in a new viewer."""
 
-    def make(**form):
+    def make(worker=client, **form):
         add_user_model(tiny, "tiny")
         train = load_settings().train or {"form": FORM}
         train = {**train, "form": {**train["form"], **form}}
@@ -55,7 +55,7 @@ def make_dock(make_napari_viewer, qtbot, client, tiny):
             update={"model": "tiny", "train": train, "page": "learn", "device": "cpu"}
         )
         save_settings(settings)
-        dock = EomtDock(make_napari_viewer(), client=client)
+        dock = EomtDock(make_napari_viewer(), client=worker)
         qtbot.addWidget(dock, before_close_func=close)
         dock.resize(320, 900)
         dock.show()
@@ -95,7 +95,8 @@ def test_an_empty_page_says_what_to_do(make_dock):
 
 
 def test_a_model_learns_and_is_used(qtbot, make_dock, nuclei, tmp_path):
-    dock = make_dock()
+    # A worker of its own, which knows the model's name as this test does.
+    dock = make_dock(worker=None)
     page = dock.train
     page.data.fraction.setValue(30)
     folder = learn(qtbot, dock, nuclei)
@@ -138,7 +139,7 @@ def test_stop_resume_and_found_again(qtbot, make_dock, nuclei):
     dock = make_dock(steps=400, validation_interval=1000)
     page = dock.train
     folder = learn(qtbot, dock, nuclei)
-    qtbot.waitUntil(lambda: page.view.news and page.view.news[0].step >= 2, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bool(page.view.news) and page.view.news[0].step >= 2, timeout=WAIT_MS)
     assert not page.learn.isEnabled()
     page.view.stop.click()
     news = wait_for(qtbot, page, "stopped")
@@ -154,7 +155,7 @@ def test_stop_resume_and_found_again(qtbot, make_dock, nuclei):
     assert again.view.news[0].folder == folder
     again.view.resume.click()
     qtbot.waitUntil(
-        lambda: again.view.news and again.view.news[0].step > news.step, timeout=WAIT_MS
+        lambda: bool(again.view.news) and again.view.news[0].step > news.step, timeout=WAIT_MS
     )
     # A third one finds it running, though it has not started it.
     dock._save()
@@ -172,7 +173,7 @@ def test_a_killed_run_says_so_and_goes_on(qtbot, make_dock, nuclei):
     page = dock.train
     learn(qtbot, dock, nuclei)
     # With the first check comes the first state.
-    qtbot.waitUntil(lambda: page.view.news and page.view.news[0].step >= 7, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bool(page.view.news) and page.view.news[0].step >= 7, timeout=WAIT_MS)
     page.start_up._process.kill()
     news = wait_for(qtbot, page, "interrupted")
     qtbot.waitUntil(page.view.resume.isVisible, timeout=WAIT_MS)
@@ -262,8 +263,9 @@ def test_runs_are_listed_compared_opened_and_deleted(qtbot, make_dock, tmp_path,
     assert not page.view.use.isVisible()
     runs.open_folder(other)
     qtbot.waitUntil(
-        lambda: [n.folder for n in page.view.news] == [other]
-        and runs.table.topLevelItemCount() == 3,
+        lambda: (
+            [n.folder for n in page.view.news] == [other] and runs.table.topLevelItemCount() == 3
+        ),
         timeout=WAIT_MS,
     )
     assert "AP 0.100 → 0.900 at step 6" in page.view.state.text()
