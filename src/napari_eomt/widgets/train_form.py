@@ -195,6 +195,8 @@ class TrainForm(QWidget):
         self.changed.emit()
 
     def _on_field(self, name: str) -> None:
+        if not self._fields[name].take():
+            return
         value = self._fields[name].value
         # Text is read by the class, which knows numbers, flags and words apart.
         try:

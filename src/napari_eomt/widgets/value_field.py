@@ -39,6 +39,7 @@ class ValueField(QObject):
         self._takes_none = type(None) in kinds
         rest = [k for k in kinds if typing.get_origin(k) is not Literal and k is not type(None)]
         self._is_tuple = any(typing.get_origin(k) is tuple for k in rest)
+        self._shown: Any = object()
         self._box: QCheckBox | None = None
         self._combo: QComboBox | None = None
         self._text: QLineEdit | None = None
@@ -95,6 +96,15 @@ class ValueField(QObject):
         elif self._text is not None:
             self._text.setText("" if value is None else text)
         self.widget.blockSignals(blocked)
+        self._shown = self.value
+
+    def take(self) -> bool:
+        """Return whether somebody has changed what is shown since it was shown or taken.
+
+        What is shown may be rounded: who only passes by with the keyboard changes nothing.
+        """
+        shown, self._shown = self._shown, self.value
+        return bool(shown != self._shown)
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
