@@ -189,7 +189,7 @@ class _Loop:
                     self.save()
         finally:
             supply.close()
-        if self._checker is None and reason == "finished":
+        if self._checker is None or self.at.checked != self.at.step:
             self._write_result("last")
         self.save()
         self.tell("end", reason=reason, best=self.at.best, best_step=self.at.best_step)
