@@ -139,3 +139,28 @@ def test_masks_that_are_not_held_are_sampled_again():
             assert view.segments(score_threshold=threshold) is found
     with pytest.raises(ValueError, match=r"Measured down to a score of 0\.1, not 0\.05"):
         view.segments(score_threshold=0.05)
+
+
+@pytest.mark.parametrize("task", ["instance", "panoptic", "semantic"])
+@pytest.mark.parametrize("tiling", ["tiles", "whole"])
+def test_only_the_wanted_categories_are_kept(tiny, task, tiling):
+    image = np.random.default_rng(2).integers(0, 256, (90, 210, 3)).astype(np.uint8)
+    params = PredictParams(task=task, tiling=tiling, score_threshold=0.1, overlap_threshold=0.0)
+    proposals = propose(image, tiny, params)
+    everything = proposals.decide(params)
+    there = sorted({s.category_id for s in everything.segmentation.segments})
+    assert len(there) > 1
+    wanted = params.model_copy(update={"categories": (there[0], 999)})
+    some = proposals.decide(wanted)
+    kept = [s for s in everything.segmentation.segments if s.category_id == there[0]]
+    assert len(some.segmentation.segments) == len(kept)
+    for k, (one, other) in enumerate(zip(some.segmentation.segments, kept, strict=True), start=1):
+        assert (one.id, one.bbox, one.area) == (k, other.bbox, other.area)
+        np.testing.assert_array_equal(
+            some.segmentation.id_map == k, everything.segmentation.id_map == other.id
+        )
+    assert len(some.queries) == len(some.uncertainty) == (0 if task == "semantic" else len(kept))
+    none = proposals.decide(params.model_copy(update={"categories": ()}))
+    assert not none.segmentation.segments
+    assert not none.segmentation.id_map.any()
+    assert_same(proposals.decide(params), everything)

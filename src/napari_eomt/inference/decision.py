@@ -25,6 +25,8 @@ from napari_eomt.structures.segments import Segment, Segmentation
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    import numpy.typing as npt
+
     from napari_eomt.inference.params import PredictParams
     from napari_eomt.inference.plan import Plan
     from napari_eomt.inference.uncertainty import DoubtMemory
@@ -201,10 +203,17 @@ class Decider:
         if found is None:
             raise ValueError("The plan has one view; none was added.")
         if self._stitcher and self._params.min_area:
-            found = _at_least(found, self._params.min_area)
+            found = _only(found, found.areas >= self._params.min_area)
+        if self._params.categories is not None:
+            found = _only(found, self._is_wanted()[found.labels])
         queries = tuple(divmod(q, self._card.n_queries) for q in found.queries.tolist())
         uncertainty = self._doubts.result(queries)
         return Decision(self._segmentation(found), self._n_full, queries, uncertainty)
+
+    def _is_wanted(self) -> npt.NDArray[np.bool_]:
+        """Whether segments of each label are kept."""
+        wanted = self._params.categories
+        return np.array([wanted is None or c.id in wanted for c in self._card.categories], bool)
 
     def _of_all_views(self, index: int, found: QuerySegments) -> QuerySegments:
         """Number queries over all views, so that one tells its view when they are merged."""
@@ -335,8 +344,8 @@ class Decider:
             blend="ramp" if self._plan.kind == "tiles" else "mean",
         )
         counts = areas(labels, len(self._card.categories) + 1)
-        present = np.flatnonzero(counts >= max(1, self._params.min_area))
-        present = present[present > 0]
+        is_kept = (counts >= max(1, self._params.min_area)) & np.append(False, self._is_wanted())
+        present = np.flatnonzero(is_kept)
         new_ids = np.zeros(len(counts), np.int64)
         new_ids[present] = np.arange(1, len(present) + 1)
         id_map = renumber(labels, new_ids)
@@ -359,8 +368,11 @@ class Decider:
         )
 
 
-def _at_least(found: QuerySegments, min_area: int) -> QuerySegments:
-    kept = np.flatnonzero(found.areas >= min_area)
+def _only(found: QuerySegments, is_kept: npt.NDArray[np.bool_]) -> QuerySegments:
+    """Return some of the segments, numbered anew."""
+    if is_kept.all():
+        return found
+    kept = np.flatnonzero(is_kept)
     new_ids = np.zeros(len(found.areas) + 1, np.int64)
     new_ids[kept + 1] = np.arange(1, len(kept) + 1)
     return QuerySegments(

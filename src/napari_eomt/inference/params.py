@@ -55,6 +55,11 @@ class PredictParams(BaseModel):
         description="Objects of fewer pixels are dropped.",
         json_schema_extra={"unit": "px²"},
     )
+    categories: tuple[int, ...] | None = Field(
+        None,
+        title="Categories",
+        description="Only segments of these categories are kept, by their ids. By default all.",
+    )
     overlap: Literal["best_score", "query_order"] = Field(
         "best_score",
         title="Overlaps",
@@ -128,7 +133,15 @@ class PredictParams(BaseModel):
 
 
 DECIDE_FIELDS = frozenset(
-    {"task", "score_threshold", "mask_threshold", "overlap_threshold", "min_area", "overlap"}
+    {
+        "task",
+        "score_threshold",
+        "mask_threshold",
+        "overlap_threshold",
+        "min_area",
+        "categories",
+        "overlap",
+    }
 )
 """Fields that decide about proposals already made: changing them needs no run of the model."""
 

@@ -21,10 +21,13 @@ from superqt import QLabeledDoubleSlider
 
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.structures.segments import TASKS, Task
+from napari_eomt.widgets.category_filter import CategoryFilter
 from napari_eomt.widgets.fold import Fold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from napari_eomt.structures.categories import Category
 
 TASK_WORDS: dict[Task, tuple[str, str]] = {
     "instance": (
@@ -106,15 +109,19 @@ class ParamsForm(QWidget):
         size_row.addWidget(self.size_mode, 1)
         size_row.addWidget(self.size_value, 1)
 
+        self.categories = CategoryFilter()
+
         self._main = QGridLayout()
         _add_row(self._main, "Task", tasks, tooltip("task"))
         for field, widget in (
             ("score_threshold", self.score),
             ("mask_threshold", self.mask_level),
             ("min_area", self.min_area),
+            ("categories", self.categories),
             ("object_size", size),
         ):
             _add_row(self._main, title(field), widget, tooltip(field))
+        self.offer_categories(())
 
         self.contrast = QComboBox()
         for text, value in (
@@ -182,6 +189,7 @@ class ParamsForm(QWidget):
             score_threshold=round(self.score.value(), 3),
             mask_threshold=round(self.mask_level.value(), 3),
             min_area=self.min_area.value(),
+            categories=self.categories.chosen(),
             object_size=self.size_value.value() if mode == "value" else mode,
             contrast=contrast,
             percentiles=low_high if contrast == "percentile" else None,
@@ -204,6 +212,15 @@ class ParamsForm(QWidget):
             button.setVisible(task in tasks)
         if not any(button.isChecked() for t, button in self.tasks.items() if t in tasks):
             self.tasks[tasks[0]].setChecked(True)
+
+    def offer_categories(self, categories: Sequence[Category]) -> None:
+        """Let the user keep some of the model's categories, where there is a choice."""
+        self.categories.offer(categories)
+        row = self._main.indexOf(self.categories)
+        label = self._main.itemAt(row - 1)
+        for part in (self.categories, label.widget() if label is not None else None):
+            if part is not None:
+                part.setVisible(len(categories) > 1)
 
     def thresholds(self) -> dict[str, float]:
         """Return the thresholds that the form shows, by their names."""
@@ -259,6 +276,7 @@ class ParamsForm(QWidget):
         for combo in (self.size_mode, self.tiling, self.overlap):
             combo.currentIndexChanged.connect(self._on_changed)
         self.contrast.currentIndexChanged.connect(self._on_contrast)
+        self.categories.changed.connect(self._on_changed)
 
     def _on_contrast(self) -> None:
         self._is_filling = True

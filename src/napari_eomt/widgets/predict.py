@@ -232,11 +232,12 @@ class SegmentPage(QWidget):
         self._card = card
         self.form.blockSignals(True)
         self.form.offer_tasks(card.tasks)
+        self.form.offer_categories(card.categories)
         self.form.blockSignals(False)
         self.form.show_measured_size(None)
         moved = self._recommend()
         if self._last_params is not None:
-            update = {"task": self.form.task, **moved}
+            update = {"task": self.form.task, "categories": self.form.categories.chosen(), **moved}
             self._last_params = self._last_params.model_copy(update=update)
         if moved and not self.is_running and not self._bar.has_error:
             self._bar.show_message(f"{card.name} recommends: {in_words(moved)}.")
