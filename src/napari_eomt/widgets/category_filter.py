@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QMenu,
     QPushButton,
-    QToolButton,
     QVBoxLayout,
     QWidget,
     QWidgetAction,
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 _LIST_PX = (220, 260)
 
 
-class CategoryFilter(QToolButton):
+class CategoryFilter(QPushButton):
     """Lets the user keep some of a model's categories.
 
     Signals
@@ -39,7 +38,6 @@ class CategoryFilter(QToolButton):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._offered: list[tuple[int, str]] | None = None
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a category")
