@@ -11,8 +11,14 @@ import pytest
 from qtpy.QtWidgets import QMessageBox
 from tests.training.drawn import save_model, save_nuclei
 
+from napari_eomt.annotation import operations
+from napari_eomt.annotation.document import FrameState
 from napari_eomt.models.user_models import add_user_model
 from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.structures.categories import Category
+from napari_eomt.structures.segments import Segment, Segmentation, Status
+from napari_eomt.synthetic import drawn_nuclei
+from napari_eomt.viewer.image_source import LayerSource, guess_roles
 from napari_eomt.widgets.dock import EomtDock
 from napari_eomt.worker.client import WorkerClient
 
@@ -135,6 +141,36 @@ def test_a_model_learns_and_is_used(qtbot, make_dock, nuclei, tmp_path):
     assert dock._tab(dock.tabs.currentIndex()) == "segment"
 
 
+def test_open_work_is_learnt_without_a_check(qtbot, make_dock):
+    dock = make_dock(undecided="ignore")
+    page, viewer = dock.train, dock._viewer
+    pixels, ids = drawn_nuclei((96, 96), 5, seed=2)
+    layer = viewer.add_image(pixels, name="dish")
+    assert page.hint.isVisible()
+    roles = guess_roles(layer)
+    source = LayerSource(layer, roles)
+    result = dock.results.create("dish", layer, roles, source, [Category(1, "nucleus")])
+    segments = tuple(Segment(i, 1) for i in range(1, 6))
+    result.propose(0, Segmentation(ids, segments), "Segment")
+    dock._on_image()
+    assert not page.learn.isEnabled()
+    places = [(0, i) for i in result.document.segments(0)]
+    result.session.do(operations.set_status(result.document, places, Status.ACCEPTED))
+    qtbot.waitUntil(page.learn.isEnabled, timeout=WAIT_MS)
+    assert page.data.kind == "image"
+    assert "1 image reviewed, 5 objects · 1 learn · 0 check" in page.data.counts.text()
+    assert "Annotate another" in page.data.counts.text()
+    page.learn.click()
+    news = wait_for(qtbot, page, "finished")
+    assert news.folder.name.startswith("dish-")
+    assert news.checks == ()
+    assert (news.folder / ".dataset" / "learn.json").is_file()
+    assert result.document.state(0) is not FrameState.EXPORTED
+    assert not page.samples.isVisible()
+    page.view.use.click()
+    assert dock.model.card.folder == (news.folder / "checkpoints" / "last").resolve()
+
+
 def test_stop_resume_and_found_again(qtbot, make_dock, nuclei):
     dock = make_dock(steps=400, validation_interval=1000)
     page = dock.train
@@ -205,6 +241,35 @@ def test_a_stop_before_the_first_step_leaves_nothing(qtbot, make_dock, nuclei, t
     page.view.stop.click()
     qtbot.waitUntil(lambda: "Nothing was learnt" in page.message.text(), timeout=WAIT_MS)
     qtbot.waitUntil(lambda: not list((tmp_path / "runs").iterdir()), timeout=WAIT_MS)
+
+
+def test_images_are_chosen_one_by_one(qtbot, make_dock, nuclei):
+    page = make_dock(steps=2).train
+    page.data.show_folder(nuclei)
+    qtbot.waitUntil(page.learn.isEnabled, timeout=WAIT_MS)
+    data = page.data
+    data.fold.set_open(True)
+    for k, name in enumerate(("train", "val", "none", "train")):
+        data.table.clearSelection()
+        data.table.topLevelItem(k).setSelected(True)
+        data.choose[name].click()
+    words = [data.table.topLevelItem(k).text(2) for k in range(4)]
+    assert words == [f"{w} (chosen)" for w in ("learns", "checks", "neither", "learns")]
+    assert "2 learn · 1 check" in data.counts.text()
+    data.table.selectAll()
+    data.choose["none"].click()
+    assert "No image is left" in data.counts.text()
+    assert not page.learn.isEnabled()
+    data.choose["auto"].click()
+    assert not data.is_chosen
+    data.table.clearSelection()
+    data.table.topLevelItem(0).setSelected(True)
+    data.choose["none"].click()
+    expected = {key for key, part in data.parts.of.items() if part == "train"}
+    page.learn.click()
+    news = wait_for(qtbot, page, "finished")
+    names = news.split.names
+    assert {names[key] for key in news.split.train} == expected
 
 
 def test_wrong_values_are_said(qtbot, make_dock, nuclei):

@@ -53,6 +53,8 @@ class RunPlots(QWidget):
             plot.viewport().setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
             layout.addWidget(plot)
         self.rate.setFixedHeight(_HEIGHT * 3 // 4)
+        # The whole is many times its parts.
+        self.loss.setLogMode(y=True)
 
     def show_colors(self, background: str, text: str) -> None:
         """Take the colours of a theme."""
@@ -112,6 +114,8 @@ class RunPlots(QWidget):
             )
 
     def _add(self, plot: Any, steps: Any, values: Any, pen: Any, name: str) -> None:
+        # A logarithm shows no zeros.
+        steps, values = steps[values > 0], values[values > 0]
         if len(steps):
             if name:
                 self._legend(plot)
@@ -119,7 +123,7 @@ class RunPlots(QWidget):
 
     def _legend(self, plot: Any) -> None:
         if plot.plotItem.legend is None:
-            plot.addLegend(offset=(-1, 1), labelTextSize="8pt", verSpacing=-6)
+            plot.addLegend(offset=(-1, 1), labelTextSize="8pt", verSpacing=-6, colCount=2)
         plot.plotItem.legend.setLabelTextColor(QColor(self._text))
 
     def _title(self, plot: Any, text: str) -> None:

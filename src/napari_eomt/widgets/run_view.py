@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.score_table import Figures, ScoreTable, read_figures
 
 if TYPE_CHECKING:
@@ -80,9 +79,8 @@ class RunView(QWidget):
         """What is shown."""
         return self._news
 
-    def show_colors(self, accent: str, background: str, text: str) -> None:
+    def show_colors(self, background: str, text: str) -> None:
         """Take the colours of a theme."""
-        self.use.setStyleSheet(primary_style(accent))
         self._colors = (background, text)
         self._drawn = None
         if self.plots is not None:
@@ -268,6 +266,8 @@ def state_text(news: RunNews) -> str:
         parts.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
     if news.is_resumable:
         parts.append("Resume goes on")
+    elif news.status == "finished" and news.best is not None and news.best[0] == 0:
+        parts.append("annotate more images, or take another preset")
     elif news.status in ("failed", "interrupted"):
         parts.append("no state was saved yet: begin again")
     return " · ".join(parts)

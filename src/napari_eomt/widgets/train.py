@@ -170,7 +170,7 @@ class TrainPage(QWidget):
     def show_colors(self, accent: str, background: str, text: str) -> None:
         """Take the colours of a theme."""
         self.learn.setStyleSheet(primary_style(accent))
-        self.view.show_colors(accent, background, text)
+        self.view.show_colors(background, text)
 
     def values(self) -> dict[str, Any]:
         """Return the values as they are saved."""
@@ -180,7 +180,7 @@ class TrainPage(QWidget):
         return {
             "form": self.form.values(),
             "dataset": "" if folder is None else str(folder),
-            "what": self.data.kind,
+            "what": self.data.wanted,
             "val_percent": self.data.fraction.value(),
             "others": [str(other) for other in self.runs.others],
             "run": "" if not self.watch.folders else str(self.watch.folders[0]),
@@ -290,7 +290,7 @@ class TrainPage(QWidget):
             if what == "dataset":
                 self.data.show_folder(dataset)
         if what in self.data.what and what != "dataset":
-            self.data.what[what].setChecked(True)
+            self.data.choose_kind(what)
         self.runs.refresh()
 
     def _fill_models(self) -> None:

@@ -65,6 +65,7 @@ class TrainData(QWidget):
         self._current, self._folder, self._background = current, folder, background
         self._dataset: FolderSource | None = None
         self._asked: Path | None = None
+        self._wanted: What | None = None
         self._choices: dict[tuple[str, str], Choice] = {}
         self._rows: tuple[LearnRow, ...] = ()
         self.parts: Parts | None = None
@@ -143,6 +144,11 @@ class TrainData(QWidget):
         return next((name for name, button in self.what.items() if button.isChecked()), "image")
 
     @property
+    def wanted(self) -> What | None:
+        """What somebody has chosen to learn from; None if nobody has."""
+        return self._wanted
+
+    @property
     def val_fraction(self) -> float:
         """Part of the images that check."""
         is_own = self.kind == "dataset" and self._dataset is not None
@@ -187,8 +193,13 @@ class TrainData(QWidget):
     def show_folder(self, folder: Path | str) -> None:
         """Learn from a dataset."""
         self.place.setText(str(folder))
-        self.what["dataset"].setChecked(True)
+        self.choose_kind("dataset")
         self._on_place()
+
+    def choose_kind(self, kind: What) -> None:
+        """Learn from this, as soon as it is there."""
+        self._wanted = kind
+        self.what[kind].setChecked(True)
 
     def refresh(self) -> None:
         """Show what there is to learn from now."""
@@ -197,11 +208,11 @@ class TrainData(QWidget):
         result, has_folder = self._current.result, bool(self._folder.rows)
         self.what["image"].setVisible(result is not None)
         self.what["folder"].setVisible(has_folder)
-        kind = self.kind
-        if kind == "folder" and not has_folder:
-            kind = "image"
-        if kind == "image" and result is None:
-            kind = "folder" if has_folder else "dataset"
+        can: dict[What, bool] = {
+            "folder": has_folder, "image": result is not None, "dataset": True,
+        }  # fmt: skip
+        # What somebody chose, as soon as it is there; until then what there is.
+        kind = next(name for name in (self._wanted, *can) if name is not None and can[name])
         self.what[kind].setChecked(True)
         for widget in (self.place, self.browse):
             widget.setVisible(kind == "dataset")
@@ -288,6 +299,7 @@ class TrainData(QWidget):
         self.changed.emit()
 
     def _on_what(self) -> None:
+        self._wanted = self.kind
         self.refresh()
 
     def _on_fraction(self) -> None:
@@ -306,6 +318,8 @@ class TrainData(QWidget):
             self.refresh()
             return
         self._dataset, self._asked, self.problem = None, path, ""
+        # Of another dataset nobody has chosen anything yet.
+        self._choices = {at: c for at, c in self._choices.items() if at[0] != "dataset"}
         self.refresh()
         if path is None:
             return
