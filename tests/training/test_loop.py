@@ -53,7 +53,7 @@ def test_what_a_model_does_not_know_is_learnt(tmp_path):
     losses = [row["loss"] for row in rows_of(run, "step")]
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
     before, *_, after = [row["ap50"] for row in rows_of(run, "check")]
-    assert before == 0
+    assert before < 0.2
     assert after > 0.8
     assert load_report(run.folder / "reports" / "best.json").total.ap50 == pytest.approx(after)
     # What came of it is a model like any other, and finds as much as the check has said.

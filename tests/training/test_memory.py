@@ -22,7 +22,7 @@ NANO = find_model("nuclei-nano")
 
 # The peak of a process that takes two steps, less what it had taken before the network was made.
 MEASURE = """
-import resource, sys, torch
+import sys, torch
 from napari_eomt.models.catalog import find_model
 from napari_eomt.models.load import load_network
 from napari_eomt.training.losses import LossParams
@@ -31,7 +31,10 @@ from napari_eomt.training.parameter_groups import RateParams, make_optimizer
 from napari_eomt.training.step import Batch, train_step
 from napari_eomt.training.targets import ImageTargets
 torch.set_num_threads(1)
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not getrusage's: that begins at what the process took that started this one.
+def peak():
+    status = open("/proc/self/status").read()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 model = load_network(find_model("nuclei-nano"))
 network = TrainingNetwork(model, is_trunk_frozen=sys.argv[1] == "quick")
 network.set_mask_probabilities((0.0,) * network.n_blocks)
@@ -47,7 +50,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the peak is asked for as Unix does")
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is asked for as Linux tells it")
 @pytest.mark.parametrize(("preset", "n"), [("quick", 8), ("full", 16)])
 def test_the_estimate_is_near_what_a_step_takes(preset, n):
     done = subprocess.run(
