@@ -156,8 +156,7 @@ def fit_class_head(model: Any, categories: Sequence[Category], n_known: int, see
 
     The rows of the first `n_known`, which the model had, and of "no object" stay. A new one begins
     as the mean of the others, and a little beside it: what the model takes for an object is an
-    object of an unknown kind. (From a random one, 120 steps of Quick on ten images of cells found
-    none of them.)
+    object of an unknown kind.
 
     Parameters
     ----------
