@@ -431,17 +431,22 @@ def test_the_split_tool_and_a_brush_have_the_mouse_first(bench, qtbot):
     bench = bench()
     bench.candidates.toggle.click()
     bench.hand.move(2, 2)
+    qtbot.wait(40)
+    n = len(bench.source.asked)
     bench.hand.press(Qt.Key.Key_S)
     bench.hand.drag((10, 30), (50, 30))
     assert len(bench.segments()) == 2
-    # The edit may ask anew, but only where the mouse was before the tool had it.
+    qtbot.wait(40)
+    # The edit asks anew, once, where the mouse was before the tool had it.
     assert set(bench.source.asked) == {("at", 0, (2.0, 2.0))}
+    assert len(bench.source.asked) <= n + 1
+    n = len(bench.source.asked)
     layer = bench.result.view.layer
     bench.viewer.layers.selection.active = layer
     layer.mode = "paint"
     bench.hand.move(30, 25)
     qtbot.wait(40)
-    assert set(bench.source.asked) == {("at", 0, (2.0, 2.0))}
+    assert len(bench.source.asked) == n
 
 
 def test_the_worker_answers(make_napari_viewer, qtbot):
