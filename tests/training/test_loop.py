@@ -65,6 +65,24 @@ def test_what_a_model_does_not_know_is_learnt(tmp_path):
     assert not (run.folder / "trunk").exists()
 
 
+def test_masked_attention_is_for_models_that_find_nothing_yet(tmp_path, dataset, tiny):
+    def first_probabilities(name, **given):
+        setup, run = begin(tmp_path, dataset, tiny, name, steps=12, preset="full", **given)
+        steps = iter_train(setup, run)
+        next(item for item in steps if item.step == 1)
+        steps.close()
+        # What was decided stands in the run: it goes on with the same after a stop.
+        return run.plan.resolved.masked_attention, setup.learner.network.mask_probabilities
+
+    # As transformers makes a model, its queries are held to their masks until it is trained.
+    way, probabilities = first_probabilities("new")
+    assert way == "anneal"
+    assert all(p == 1 for p in probabilities)
+    assert first_probabilities("asked", masked_attention="none") == ("none", (0.0,) * 2)
+    setup, _ = begin(tmp_path, dataset, "nuclei-nano", "known", steps=12, preset="full")
+    assert setup.plan.resolved.masked_attention == "none"
+
+
 def test_parts_of_a_batch_add_up(tmp_path, dataset, tiny):
     """A step in one process is the same in parts but for the points at which masks are compared."""
     losses = []

@@ -12,6 +12,7 @@ from tests.training.reference import (
     random_predictions,
 )
 from torch import distributed
+from transformers import EomtConfig
 
 from napari_eomt.training import losses as losses_module
 from napari_eomt.training.losses import (
@@ -122,7 +123,7 @@ def test_losses_in_pieces_have_the_gradients_of_the_whole(points, monkeypatch):
         seen.append(points)
         return original(maps, targets, pairs, points)
 
-    monkeypatch.setattr(losses_module, "_PAIRS_AT_ONCE", (4, 4))
+    monkeypatch.setattr(losses_module, "_POINTS_AT_ONCE", (4 * 300, 4 * 300))
     monkeypatch.setattr(losses_module, "mask_losses", remember)
     weighted, mask, dice = pair_losses(logits, targets, matches, params)
     scale = torch.arange(1.0, len(logits) + 1)
@@ -282,3 +283,18 @@ def _rank(rank, folder, counts):
 def test_the_number_of_masks_is_the_mean_over_ranks(tmp_path):
     torch.multiprocessing.spawn(_rank, (str(tmp_path), (4, 10)), nprocs=2)
     assert [torch.load(tmp_path / str(rank)).item() for rank in (0, 1)] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "n_upscale", "asked", "expected"),
+    [
+        (640, 16, 2, "auto", 12_544),
+        (1280, 16, 2, "auto", 12_544),
+        (512, 16, 2, "auto", 8_192),
+        (128, 8, 1, "auto", 2_048),
+        (128, 8, 1, 99, 99),
+    ],
+)
+def test_small_masks_are_compared_at_fewer_points(size, patch, n_upscale, asked, expected):
+    config = EomtConfig(image_size=size, patch_size=patch, num_upscale_blocks=n_upscale)
+    assert LossParams.from_config(config, asked).n_points == expected

@@ -138,3 +138,12 @@ def test_neither_parameters_nor_samples_need_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_narrow_models_take_larger_steps_in_short_trainings():
+    narrow = resolve(full(), card(width=128), 100)
+    assert narrow.learning_rate == pytest.approx(8e-4)
+    assert resolve(full(), card(width=1024), 100).learning_rate == 1e-4
+    assert resolve(full(), card(width=1536), 100).learning_rate == 1e-4
+    assert resolve(full(steps=50_000), card(width=128), 100).learning_rate == 1e-4
+    assert resolve(full(learning_rate=3e-4), card(width=128), 100).learning_rate == 3e-4

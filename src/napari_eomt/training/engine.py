@@ -101,12 +101,9 @@ class Engine:
         self._schedule = LearningRateSchedule(
             self.n_steps, int(params.head_warm_up), int(params.backbone_warm_up)
         )
-        # Who starts from a whole segmenter and learns a part of it would only disturb it: its
-        # queries have long been freed of their masks.
-        self._ramps = (
-            even_ramps(self.n_steps, network.n_blocks) if params.preset == "full" else None
-        )
-        self._loss = LossParams.from_config(learner.config)
+        is_annealed = params.masked_attention == "anneal"
+        self._ramps = even_ramps(self.n_steps, network.n_blocks) if is_annealed else None
+        self._loss = LossParams.from_config(learner.config, params.points)
         self._generator = torch.Generator(device)
 
     @property

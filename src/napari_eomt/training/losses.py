@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import distributed
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from napari_eomt.training.predictions import Prediction
     from napari_eomt.training.targets import ImageTargets
 
-# So many are compared at a time, on a CPU and elsewhere: at the published number of points 2.4 and
-# 38 MB of candidates.
-_PAIRS_AT_ONCE = (8, 128)
+MIN_POINTS = 2_048
+"""Of an automatic number: small objects want to be met."""
+
+# Points that are compared at a time, on a CPU and elsewhere: of 8 and 128 pairs with the published
+# number of points, 2.4 and 38 MB of candidates.
+_POINTS_AT_ONCE = (8 * 12_544, 128 * 12_544)
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,28 @@ class LossParams:
     uncertain_share: float = 0.75
 
     @classmethod
-    def from_config(cls, config: Any) -> LossParams:
-        """Take the parameters that a model of transformers was configured with."""
+    def from_config(cls, config: Any, points: int | Literal["auto"] = "auto") -> LossParams:
+        """Take the parameters that a model of transformers was configured with.
+
+        Parameters
+        ----------
+        config : EomtConfig or EomtDinov3Config
+        points : int or "auto"
+            Where masks are compared. auto: as configured, but no more than one for every second
+            cell of the model's masks, as published for 160 × 160 cells, or `MIN_POINTS`.
+        """
+        n_points = int(config.train_num_points)
+        if points == "auto":
+            side = config.image_size // config.patch_size * 2**config.num_upscale_blocks
+            n_points = min(n_points, max(MIN_POINTS, side * side // 2))
+        else:
+            n_points = points
         return cls(
             class_weight=config.class_weight,
             mask_weight=config.mask_weight,
             dice_weight=config.dice_weight,
             no_object_weight=config.no_object_weight,
-            n_points=config.train_num_points,
+            n_points=n_points,
             oversampling=config.oversample_ratio,
             uncertain_share=config.importance_sample_ratio,
         )
@@ -210,7 +227,7 @@ class _PairLosses(torch.autograd.Function):
         shifts = draw_points((len(logits),), device, generator)
         losses = logits.new_zeros(3, len(logits))
         gradient = torch.empty_like(logits)
-        n_pairs = _PAIRS_AT_ONCE[device.type != "cpu"]
+        n_pairs = max(1, _POINTS_AT_ONCE[device.type != "cpu"] // params.n_points)
         for part in _parts_of_one_image(matches, n_pairs):
             pairs = matches[part]
             shifted = shifted_points(pool, shifts[part])

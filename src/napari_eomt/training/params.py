@@ -86,7 +86,8 @@ class TrainParams(BaseModel):
     learning_rate: float | Literal["auto"] = Field(
         "auto",
         title="Learning rate",
-        description="Of the heads. auto: as published, 0.0001 for DINOv2 and 0.0002 for DINOv3.",
+        description="Of the heads. auto: as published, 0.0001 for DINOv2 and 0.0002 for DINOv3; "
+        "in short trainings larger for models less than 1,024 features wide, in proportion.",
     )
     layer_decay: float = Field(
         0.8,
@@ -138,6 +139,19 @@ class TrainParams(BaseModel):
         False,
         title="Save memory",
         description="Compute activations twice: about a third more time, a fraction of the memory.",
+    )
+    masked_attention: Literal["auto", "anneal", "none"] = Field(
+        "auto",
+        title="Masked attention",
+        description="Queries look at their own masks only, in block after block less and less "
+        "(anneal), or at everything from the first step (none). auto: anneal while a model learns "
+        "to find objects at all, none where it does already.",
+    )
+    points: int | Literal["auto"] = Field(
+        "auto",
+        title="Points",
+        description="Where masks are compared in the loss. auto: as the model was made with, "
+        "12,544 as published, but at most one for every second cell of its masks or 2,048.",
     )
     frozen_blocks: int | Literal["trunk", "all"] = Field(
         "trunk",
@@ -301,6 +315,7 @@ class TrainParams(BaseModel):
             "views_per_image": 1,
             "validation_interval": 1,
             "loaders": 1,
+            "points": 1,
         }
         for name, low in least.items():
             value = getattr(self, name)

@@ -19,6 +19,10 @@ MAX_STEPS: dict[Preset, int] = {"quick": 2_000, "lora": 10_000, "full": 20_000}
 """Of an automatic training: more are for who asks for them. Full ones were published with 20,000
 to 180,000 of 16 images."""
 
+PUBLISHED_WIDTH, PUBLISHED_STEPS = 1024, 19_500
+"""Features of a token in the models that the published learning rates were found for, and the
+steps of the shortest training they were published with."""
+
 _EPOCHS: dict[Preset, int] = {"quick": 40, "lora": 60, "full": 60}
 _N_CHECKS = 10
 _TILE_JITTER = (0.6, 1.6)
@@ -51,12 +55,19 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
     steps = _n_steps(params, n_views)
     heads, backbone = (2000, 3000) if is_dinov3 else (500, 1000)
     rate = params.learning_rate
+    if rate == "auto":
+        # Steps of Adam change each weight by as much, and a product of as many weights as the
+        # model is wide by so many times that (Yang et al., "Tensor Programs V", 2022). The rate of
+        # ViT-L, with which small models were published too, takes these tens of thousands of steps.
+        is_short = steps < PUBLISHED_STEPS and 0 < card.width < PUBLISHED_WIDTH
+        narrower = PUBLISHED_WIDTH / card.width if is_short else 1.0
+        rate = (2e-4 if is_dinov3 else 1e-4) * narrower
     interval = params.validation_interval
     metrics = {"instance": "ap", "semantic": "miou", "panoptic": "pq"}
     changes = {
         "task": task,
         "steps": steps,
-        "learning_rate": (2e-4 if is_dinov3 else 1e-4) if rate == "auto" else rate,
+        "learning_rate": rate,
         # Published for tens of thousands of steps: a short training would be over before the
         # backbone had begun.
         "head_warm_up": min(heads, steps // 20)

@@ -109,6 +109,12 @@ def set_up(
     labels = match_categories(card.categories, source.categories)
     samples = SampleSet(source, train, labels, params, card)
     resolved = resolve(params, card, len(samples))
+    learner = start_learner(card, labels, resolved)
+    if resolved.masked_attention == "auto":
+        # A finished model's queries have long been freed of their masks.
+        is_finished = not any(learner.network.mask_probabilities)
+        masked = {"masked_attention": "none" if is_finished else "anneal"}
+        resolved = resolved.model_copy(update=masked)
     plan = RunPlan(
         dataset=str(opened.path.resolve()),
         val_dataset="" if checks is opened else str(checks.path.resolve()),
@@ -120,7 +126,6 @@ def set_up(
     split = RunSplit(
         train=train, val=val, names={key: names[key] for key in (*train, *val) if key in names}
     )
-    learner = start_learner(card, labels, resolved)
     return Setup(plan, split, samples, learner, checks, None, (*notes, *samples.notes))
 
 

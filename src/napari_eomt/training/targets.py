@@ -13,7 +13,8 @@ from napari_eomt.training.points import containing_pixels, corners, read_own, wi
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OBJECTS_AT_ONCE = 64
+# Points that are read at a time, on a CPU and elsewhere.
+_POINTS_AT_ONCE = (12_544, 64 * 12_544)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +156,9 @@ class ImageTargets:
         -------
         (m, P) float32
         """
-        # One by one stays in a CPU's cache; a GPU wants many at a time.
-        step = 1 if points.device.type == "cpu" else _OBJECTS_AT_ONCE
+        # Few stay in a CPU's cache; a GPU wants many at a time.
+        at_once = _POINTS_AT_ONCE[points.device.type != "cpu"]
+        step = max(1, at_once // max(1, points.shape[1]))
         parts = [slice(start, start + step) for start in range(0, len(which), step)]
         if self.masks is not None:
             chosen = (self.masks.index_select(0, which[part]) for part in parts)

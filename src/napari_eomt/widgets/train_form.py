@@ -45,7 +45,7 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Checks", ("metric", "validation_interval", "patience")),
     ("What learns, how fast", ("frozen_blocks", "lora_rank", "lora_alpha", "lora_blocks",
      "learning_rate", "layer_decay", "weight_decay", "head_warm_up", "backbone_warm_up",
-     "clip_norm", "ema_decay")),
+     "clip_norm", "ema_decay", "masked_attention", "points")),
     ("Views of the images", ("views", "views_per_image", "object_size", "scale_jitter",
      "empty_views", "flips", "brightness", "contrast_jitter", "saturation", "hue", "tiling",
      "tile_overlap", "loaders")),
