@@ -83,3 +83,16 @@ def test_the_size_sets_the_zoom(nano):
     whole = propose(image, nano, tiling="whole")
     assert whole.object_size is None
     assert whole.plan.kind == "padded"
+
+
+def test_a_model_that_was_taught_objects_of_one_size_expects_them(nano, monkeypatch):
+    image, side = zoomed(2)
+    taught = load_segmenter("nuclei-nano", "cpu")
+    taught.card = nano.card.model_copy(update={"typical_size": side})
+    monkeypatch.setattr("napari_eomt.inference.predict.iter_measure", None)  # is not called
+    expected = predict(image, nano, PredictParams(object_size=side))
+    found = predict(image, taught)
+    np.testing.assert_array_equal(found.id_map, expected.id_map)
+    given = predict(image, taught, PredictParams(object_size=side / 2))
+    halved = predict(image, nano, PredictParams(object_size=side / 2))
+    np.testing.assert_array_equal(given.id_map, halved.id_map)

@@ -70,8 +70,9 @@ class PredictParams(BaseModel):
         "auto",
         title="Object size",
         description="Side of a typical object, √area, in pixels of the image. Sets zoom and "
-        "tiles for models that were trained at one size. auto measures it with a first pass; "
-        "as_is leaves the image at its size.",
+        "tiles for models that were trained at one size. auto: as in the images that the model "
+        "was taught, where these are alike, else measured with a first pass; as_is leaves the "
+        "image at its size.",
         json_schema_extra={"unit": "px"},
     )
     tiling: Literal["auto", "whole", "tiles"] = Field(

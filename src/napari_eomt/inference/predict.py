@@ -100,6 +100,8 @@ def iter_predict(
         object_size = None if params.object_size == "as_is" else params.object_size
     elif not (card.object_size and is_tiled(shape, card, params)):
         object_size = None
+    elif card.typical_size is not None:
+        object_size = card.typical_size
     elif object_size is None:
         object_size = yield from iter_measure(rgb, forward, params)
     plan = make_plan(shape, card, params, object_size)

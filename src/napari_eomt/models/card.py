@@ -61,6 +61,12 @@ class Sidecar(BaseModel):
         gt=0,
         description="√area, in px of the input, of the objects that the model finds best.",
     )
+    typical_size: float | None = Field(
+        default=None,
+        gt=0,
+        description="√area, in px of the image, of the objects that the model was taught, if "
+        "they were alike: what an automatic object size is without measuring.",
+    )
     percentiles: tuple[float, float] | None = Field(
         default=None, description="Contrast stretch that the model was trained with."
     )
@@ -92,6 +98,7 @@ class ModelCard(BaseModel):
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
     object_size: float | None
+    typical_size: float | None = None
     percentiles: tuple[float, float] | None
     tile_overlap: int
     n_parameters: int
@@ -172,6 +179,7 @@ def read_card(folder: Path, name: str | None = None) -> ModelCard:
             image_mean=tuple(processor.get("image_mean", (0.485, 0.456, 0.406))),
             image_std=tuple(processor.get("image_std", (0.229, 0.224, 0.225))),
             object_size=sidecar.object_size,
+            typical_size=sidecar.typical_size,
             percentiles=sidecar.percentiles,
             tile_overlap=_or(sidecar.tile_overlap, int(image_size) // 4),
             n_parameters=sum(map(_count_parameters, weights)),

@@ -147,7 +147,7 @@ class _Loop:
         self._sidecar = result_sidecar(
             learner,
             params,
-            setup.samples.survey.object_size,
+            setup.samples.survey,
             name=run.name,
             n_images=len(setup.split.train),
         )

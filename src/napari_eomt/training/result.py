@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from napari_eomt.structures.segments import Task
     from napari_eomt.training.params import TrainParams
     from napari_eomt.training.start import Learner
+    from napari_eomt.training.survey import Survey
+
+_ALIKE = 2.0
+"""The typical object of one image is at most so many times as large as that of another: a model
+still finds what is half or twice its own size."""
 
 _PROBABILITIES = "attn_mask_probs"
 
 
 def result_sidecar(
-    learner: Learner, params: TrainParams, object_size: float | None, *, name: str, n_images: int
+    learner: Learner,
+    params: TrainParams,
+    survey: Survey,
+    *,
+    name: str,
+    n_images: int,
 ) -> Sidecar:
     """Return what is to be said of the model that has learnt.
 
@@ -34,8 +44,8 @@ def result_sidecar(
     learner : Learner
     params : TrainParams
         Resolved.
-    object_size : float or None
-        Of the images that learn, in pixels: median √area of their things.
+    survey : Survey
+        Of the images that learn.
     name : str
         Of the run.
     n_images : int
@@ -46,7 +56,7 @@ def result_sidecar(
     # Images that were brought to the model's object size teach it no other.
     is_tiled = params.tiling == "tiles" or (params.tiling == "auto" and size is not None)
     if is_tiled and (params.object_size == "as_is" or size is None):
-        size = object_size or size
+        size = survey.object_size or size
     images = "1 image" if n_images == 1 else f"{n_images} images"
     return before.model_copy(
         update={
@@ -54,12 +64,29 @@ def result_sidecar(
             "description": f"Learnt from {images}, starting from {card.title}.",
             "tasks": tasks_after(params.task or card.tasks[0], card.tasks),
             "object_size": size,
+            "typical_size": _typical_size(params, survey) if is_tiled else None,
             "percentiles": params.percentiles or card.percentiles,
             "tile_overlap": card.tile_overlap
             if params.tile_overlap is None
             else params.tile_overlap,
         }
     )
+
+
+def _typical_size(params: TrainParams, survey: Survey) -> float | None:
+    """Return the size of the objects that were learnt, in pixels of their images, if it is one.
+
+    Whoever teaches a model objects that it did not know cannot expect it to measure images well
+    in which it finds nothing at the other sizes; and will mostly show it more of the same.
+    """
+    if params.object_size == "as_is":
+        return survey.object_size  # at which images are taken as they are, too
+    if params.object_size != "auto":
+        return params.object_size
+    sizes = [size for size in survey.object_sizes.values() if size]
+    if not sizes or max(sizes) > _ALIKE * min(sizes):
+        return None
+    return survey.object_size
 
 
 def tasks_after(learnt: Task, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
