@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import EomtConfig, EomtForUniversalSegmentation
 
+from napari_eomt.inference.trunk_cache import TrunkCache
 from napari_eomt.training.losses import LossParams
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.parameter_groups import RateParams, make_optimizer
 from napari_eomt.training.step import Batch, train_step
 from napari_eomt.training.targets import ImageTargets
 from napari_eomt.training.trunk import trunk_fingerprint, trunk_tokens, view_key
-from napari_eomt.training.trunk_cache import TrunkCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable

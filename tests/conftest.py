@@ -21,6 +21,7 @@ def _own_settings(
 ) -> None:
     """Keep tests away from the user's settings."""
     monkeypatch.setenv("NAPARI_EOMT_CONFIG_DIR", str(tmp_path_factory.mktemp("config")))
+    monkeypatch.setenv("NAPARI_EOMT_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("NAPARI_EOMT_SESSIONS_DIR", str(tmp_path_factory.mktemp("sessions")))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CONFIG_DIR_VARIABLE = "NAPARI_EOMT_CONFIG_DIR"
+CACHE_DIR_VARIABLE = "NAPARI_EOMT_CACHE_DIR"
 
 _FOLDERS = "folders"
 
@@ -53,6 +54,12 @@ class Settings(BaseSettings):
     )
     proposals_bytes: int = Field(
         2 * 2**30, ge=0, description="Memory for proposals that are kept, in bytes."
+    )
+    trunk_bytes: int = Field(
+        2**30,
+        ge=0,
+        description="Disk, in bytes, for what the first blocks of models have made of images: "
+        "segmenting these again after a quick learn runs the last blocks alone; 0 is off.",
     )
     predict: dict[str, Any] = Field(
         default_factory=dict, description="The prediction's parameters as last used."
@@ -89,6 +96,14 @@ def config_dir() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return platformdirs.user_config_path("napari-eomt", appauthor=False)
+
+
+def cache_dir() -> Path:
+    """Return the folder of what can be made again; NAPARI_EOMT_CACHE_DIR names another."""
+    chosen = os.environ.get(CACHE_DIR_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return platformdirs.user_cache_path("napari-eomt", appauthor=False)
 
 
 def settings_file() -> Path:

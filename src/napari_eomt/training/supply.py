@@ -16,11 +16,11 @@ from napari_eomt.training.trunk import trunk_fingerprint, trunk_tokens, view_key
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_eomt.inference.trunk_cache import TrunkCache
     from napari_eomt.models.card import ModelCard
     from napari_eomt.training.network import TrainingNetwork
     from napari_eomt.training.params import TrainParams
     from napari_eomt.training.samples import Sample, SampleSet
-    from napari_eomt.training.trunk_cache import TrunkCache
 
 _STEPS_AHEAD = 2
 

@@ -11,8 +11,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_eomt.inference.trunk_cache import TrunkCache
     from napari_eomt.training.network import TrainingNetwork
-    from napari_eomt.training.trunk_cache import TrunkCache
 
 
 def trunk_fingerprint(network: TrainingNetwork, precision: torch.dtype = torch.float32) -> str:

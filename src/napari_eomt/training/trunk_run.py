@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_eomt.inference.trunk_cache import TrunkCache
 from napari_eomt.training.free_memory import free_memory
 from napari_eomt.training.supply import Kept
-from napari_eomt.training.trunk_cache import TrunkCache
 
 if TYPE_CHECKING:
     from pathlib import Path
