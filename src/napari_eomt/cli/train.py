@@ -25,8 +25,8 @@ def train(
     dataset: Annotated[
         Path | None,
         typer.Argument(
-            help="Annotated images: a folder with a COCO file, or a COCO file of instances. Not "
-            "needed to resume.",
+            help="Annotated images: a folder with a COCO file, or a COCO file of instances or "
+            "panoptic. Not needed to resume.",
         ),
     ] = None,
     model: Annotated[

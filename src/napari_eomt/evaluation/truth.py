@@ -15,7 +15,7 @@ from napari_eomt.formats.coco_attributes import read_attributes
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_masks import mask_of, paint_annotations
 from napari_eomt.formats.coco_panoptic import load_panoptic, read_panoptic
-from napari_eomt.formats.dataset import Dataset, load_dataset
+from napari_eomt.formats.dataset import Dataset, dataset_json, load_dataset
 from napari_eomt.formats.dataset_images import find_image, roots_of
 from napari_eomt.formats.image_files import read_image
 from napari_eomt.formats.panoptic_file import PanopticFile
@@ -159,11 +159,12 @@ def open_truth(dataset: Dataset | PanopticFile | Path | str) -> Truth:
         truth = PanopticTruth(dataset)
     elif isinstance(dataset, Dataset):
         truth = InstanceTruth(dataset.path, dataset.file)
-    elif Path(dataset).is_file() and is_panoptic(Path(dataset)):
-        truth = PanopticTruth(load_panoptic(Path(dataset)))
     else:
-        opened = load_dataset(dataset)
-        truth = InstanceTruth(opened.path, opened.file)
+        path = dataset_json(Path(dataset))
+        if path.is_file() and is_panoptic(path):
+            truth = PanopticTruth(load_panoptic(path))
+        else:
+            truth = InstanceTruth(path, load_dataset(path).file)
     if not truth.image_ids:
         raise DataError(f"{truth.path} has no annotated image. Annotate some first.")
     return truth

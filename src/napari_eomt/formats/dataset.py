@@ -64,7 +64,7 @@ def load_dataset(
     DataError
         If there is none, or it cannot be read.
     """
-    found = _json_of(Path(path))
+    found = dataset_json(Path(path))
     dataset = Dataset(found, load_coco(found, skip_invalid=skip_invalid, max_bytes=max_bytes))
     dataset.renew_parts()
     return dataset
@@ -383,7 +383,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
-def _json_of(path: Path) -> Path:
+def dataset_json(path: Path) -> Path:
     """Return the COCO file of a dataset, given that or its folder.
 
     Raises

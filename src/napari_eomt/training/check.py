@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_eomt.evaluation.report import Report
-    from napari_eomt.formats.dataset import Dataset
     from napari_eomt.inference.progress import Progress
+    from napari_eomt.training.opened import Annotated
     from napari_eomt.training.params import TrainParams
 
 MAX_CHECKED = 200
@@ -28,7 +28,7 @@ class Checker:
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : Dataset or PanopticFile
     keys : sequence of str
         Of the images that check.
     params : TrainParams
@@ -42,7 +42,7 @@ class Checker:
     """
 
     def __init__(
-        self, dataset: Dataset, keys: Sequence[str], params: TrainParams, device: str
+        self, dataset: Annotated, keys: Sequence[str], params: TrainParams, device: str
     ) -> None:
         self._params, self._device = params, device
         self._truth = open_truth(dataset)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import DataError
-from napari_eomt.formats.dataset import Dataset, load_dataset
 from napari_eomt.models.locate import locate
 from napari_eomt.training.checkpoint import State, load_state
 from napari_eomt.training.labels import LabelMap, match_categories
+from napari_eomt.training.opened import Annotated, open_dataset
 from napari_eomt.training.resolve import resolve
 from napari_eomt.training.runs import STATES, RunPlan, RunSplit
 from napari_eomt.training.samples import SampleSet
-from napari_eomt.training.sources import DatasetSource
 from napari_eomt.training.split import split_images
 from napari_eomt.training.start import (
     Learner,
@@ -39,7 +38,7 @@ class Setup:
     split : RunSplit
     samples : SampleSet
     learner : Learner
-    val_dataset : Dataset
+    val_dataset : Dataset or PanopticFile
         In which the images that check are.
     state : State or None
         To go on from.
@@ -51,30 +50,30 @@ class Setup:
     split: RunSplit
     samples: SampleSet
     learner: Learner
-    val_dataset: Dataset
+    val_dataset: Annotated
     state: State | None = None
     notes: tuple[str, ...] = ()
 
 
 def set_up(
-    dataset: Dataset | Path | str,
+    dataset: Annotated | Path | str,
     params: TrainParams,
     model: str | Path,
     *,
     device: str = "auto",
-    val_dataset: Dataset | Path | str | None = None,
+    val_dataset: Annotated | Path | str | None = None,
 ) -> Setup:
     """Prepare a training from the start.
 
     Parameters
     ----------
-    dataset : Dataset, Path or str
+    dataset : Dataset, PanopticFile, Path or str
     params : TrainParams
     model : str or Path
         That `load_segmenter` would take, and which is on this computer or can be fetched.
     device : str
         As torch names them; "auto" takes the best there is.
-    val_dataset : Dataset, Path or str, optional
+    val_dataset : Dataset, PanopticFile, Path or str, optional
         With the images that check; by default some of the dataset's own do.
 
     Raises
@@ -84,21 +83,20 @@ def set_up(
     """
     card = locate(model)
     check_trainable(card)
-    opened = _open(dataset)
-    source = DatasetSource(opened)
+    opened = open_dataset(dataset)
+    source = opened.source
     notes: list[str] = list(opened.notes)
     groups = {entry.key: entry.group for entry in source.entries}
     names = {entry.key: entry.name for entry in source.entries}
     checks = opened
     if val_dataset is not None:
-        checks = _open(val_dataset)
+        checks = open_dataset(val_dataset)
         if checks.path.resolve() == opened.path.resolve():
             raise DataError(
                 f"{checks.path} is what is learnt from: it cannot tell whether learning helped. "
                 "Leave it out, and some of its images check."
             )
-        entries = DatasetSource(checks).entries
-        train, val = tuple(groups), tuple(entry.key for entry in entries)
+        train, val = tuple(groups), tuple(entry.key for entry in checks.source.entries)
     else:
         fraction = params.val_fraction
         if opened.val_fraction is not None and fraction > 0:
@@ -126,7 +124,7 @@ def set_up(
     split = RunSplit(
         train=train, val=val, names={key: names[key] for key in (*train, *val) if key in names}
     )
-    return Setup(plan, split, samples, learner, checks, None, (*notes, *samples.notes))
+    return Setup(plan, split, samples, learner, checks.data, None, (*notes, *samples.notes))
 
 
 GOES_ON_WITH_OTHER = ("micro_batch", "loaders", "patience", "gradient_checkpointing")
@@ -149,8 +147,8 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     """
     plan, split = _changed(run, changes or {}), run.split
     state = load_state(run.folder / STATES)
-    opened = load_dataset(plan.dataset)
-    source = DatasetSource(opened)
+    opened = open_dataset(plan.dataset)
+    source = opened.source
     known = {entry.key: entry.name for entry in source.entries}
     gone = [key for key in split.train if known.get(key) != split.names.get(key)]
     if gone:
@@ -162,8 +160,8 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     learner = restore_learner(state.folder, plan.resolved, plan.model)
     labels: LabelMap = match_categories(learner.categories, source.categories)
     samples = SampleSet(source, split.train, labels, plan.params, learner.card)
-    checks = load_dataset(plan.val_dataset) if plan.val_dataset else opened
-    return Setup(plan, split, samples, learner, checks, state, state.notes)
+    checks = open_dataset(plan.val_dataset) if plan.val_dataset else opened
+    return Setup(plan, split, samples, learner, checks.data, state, state.notes)
 
 
 def _changed(run: Run, changes: dict[str, Any]) -> RunPlan:
@@ -182,7 +180,3 @@ def _changed(run: Run, changes: dict[str, Any]) -> RunPlan:
             "resolved": plan.resolved.model_copy(update=left),
         }
     )
-
-
-def _open(dataset: Dataset | Path | str) -> Dataset:
-    return dataset if isinstance(dataset, Dataset) else load_dataset(dataset)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_eomt.annotation.document import Document
+    from napari_eomt.formats.coco_checks import Record
     from napari_eomt.formats.dataset import Dataset
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.frames import Frame, FrameSource
@@ -44,6 +45,13 @@ class ImageEntry:
     name: str
     group: str
     shape: tuple[int, int]
+
+
+def entry_of(record: Record) -> ImageEntry:
+    """Return the entry of an image of a COCO file."""
+    name = str(record.get("file_name") or f"image {record['id']}")
+    size = int(record["height"]), int(record["width"])
+    return ImageEntry(str(record["id"]), name, group_of(record), size)
 
 
 class ImageSource(Protocol):
@@ -90,15 +98,7 @@ class DatasetSource:
             )
         self.categories = tuple(read_category(record) for record in file.categories)
         self._ids = {str(record["id"]): int(record["id"]) for record in file.images}
-        self.entries = tuple(
-            ImageEntry(
-                str(record["id"]),
-                str(record.get("file_name") or f"image {record['id']}"),
-                group_of(record),
-                (int(record["height"]), int(record["width"])),
-            )
-            for record in file.images
-        )
+        self.entries = tuple(entry_of(record) for record in file.images)
         self._check_files()
 
     def frame(self, key: str) -> Frame:

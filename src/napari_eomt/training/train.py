@@ -22,7 +22,7 @@ from napari_eomt.training.trunk_run import forget_trunk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_eomt.formats.dataset import Dataset
+    from napari_eomt.training.opened import Annotated
     from napari_eomt.training.setup import Setup
     from napari_eomt.training.train_progress import TrainProgress
 
@@ -38,13 +38,13 @@ def runs_dir() -> Path:
 
 
 def train(
-    dataset: Dataset | Path | str,
+    dataset: Annotated | Path | str,
     params: TrainParams | None = None,
     *,
     model: str | Path = DEFAULT_MODEL,
     out: Path | str | None = None,
     device: str = "auto",
-    val_dataset: Dataset | Path | str | None = None,
+    val_dataset: Annotated | Path | str | None = None,
     resume: bool = False,
     on_progress: Callable[[TrainProgress], None] | None = None,
     **changes: Any,
@@ -53,8 +53,8 @@ def train(
 
     Parameters
     ----------
-    dataset : Dataset, Path or str
-        Annotated images: a dataset, its folder, or its COCO file.
+    dataset : Dataset, PanopticFile, Path or str
+        Annotated images: a dataset, its folder, or its COCO file of instances or panoptic.
     params : TrainParams, optional
     model : str or Path
         To start from, as `load_segmenter` takes it.
@@ -62,7 +62,7 @@ def train(
         Folder of the run; by default a new one in `runs_dir`.
     device : str
         As torch names them; "auto" takes the best there is.
-    val_dataset : Dataset, Path or str, optional
+    val_dataset : Dataset, PanopticFile, Path or str, optional
         With the images that check; by default some of the dataset's own do.
     resume : bool
         Go on with the run in `out`, with all that it was asked when it began.
@@ -143,9 +143,9 @@ def begin_run(folder: Path, setup: Setup) -> Run:
     return run if here.is_main_process else load_run(folder)
 
 
-def new_folder(dataset: Dataset | Path | str) -> Path:
+def new_folder(dataset: Annotated | Path | str) -> Path:
     """Return a folder for a run of today, in `runs_dir`, that is not there."""
-    path = Path(dataset) if isinstance(dataset, Path | str) else dataset.folder
+    path = Path(dataset) if isinstance(dataset, Path | str) else dataset.path.parent
     name = path.stem if path.is_file() else path.name
     start = f"{name or 'run'}-{datetime.now().astimezone():%Y-%m-%d}"
     folder, number = runs_dir() / start, 1

@@ -56,9 +56,9 @@ class CheckImage:
 
     def frame(self, index: int) -> Frame:
         """Read it."""
-        from napari_eomt.formats.dataset import load_dataset
+        from napari_eomt.evaluation.truth import open_truth
 
-        self.pixels = load_dataset(self._dataset).image(int(self._key))
+        self.pixels = open_truth(self._dataset).image(int(self._key))
         return self.pixels
 
 

@@ -1,0 +1,168 @@
+"""Annotated images on disk as a training reads them: COCO instances, or COCO panoptic. No torch."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from napari_eomt.errors import DataError
+from napari_eomt.evaluation.truth import PanopticTruth, is_panoptic
+from napari_eomt.formats.coco_panoptic import PanopticFile, load_panoptic
+from napari_eomt.formats.dataset import Dataset, dataset_json, load_dataset
+from napari_eomt.formats.dataset_images import find_image, roots_of
+from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
+
+if TYPE_CHECKING:
+    from napari_eomt.structures.frames import Frame
+    from napari_eomt.structures.segments import Segmentation
+    from napari_eomt.training.sources import ImageSource
+
+Annotated: TypeAlias = Dataset | PanopticFile
+"""What is read from: instances, or segments in PNGs."""
+
+
+class PanopticSource:
+    """The images of a COCO panoptic dataset that have a PNG: the others were not annotated.
+
+    What is void in a PNG is background, as in the published recipe.
+
+    Parameters
+    ----------
+    panoptic : PanopticFile
+
+    Raises
+    ------
+    DataError
+        If no image was annotated, or images or PNGs are not there.
+    """
+
+    def __init__(self, panoptic: PanopticFile) -> None:
+        self._truth = PanopticTruth(panoptic)
+        # A decoder's limits are set for the whole process while it reads, so one reads at a time.
+        self._lock = threading.Lock()
+        if not self._truth.image_ids:
+            raise DataError(
+                f"{panoptic.path} has no annotated image: there is nothing to learn from. Add "
+                "images with their segments."
+            )
+        self.categories = self._truth.categories
+        records = panoptic.file.image_by_id
+        self.entries: tuple[ImageEntry, ...] = tuple(
+            entry_of(records[image_id]) for image_id in self._truth.image_ids
+        )
+        self._check_files(panoptic)
+
+    def frame(self, key: str) -> Frame:
+        """Read the pixels of an image.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read, or is of another size than the dataset says.
+        """
+        with self._lock:
+            return self._truth.image(int(key))
+
+    def segmentation(self, key: str) -> Segmentation:
+        """Read the segments of an image.
+
+        Raises
+        ------
+        DataError
+            If its PNG cannot be read, or does not fit the JSON.
+        """
+        with self._lock:
+            return self._truth.segmentation(int(key))
+
+    def _check_files(self, panoptic: PanopticFile) -> None:
+        roots = roots_of(panoptic.path)
+        missing = []
+        for image_id in self._truth.image_ids:
+            record, annotation = (
+                panoptic.file.image_by_id[image_id],
+                panoptic.annotation_of(image_id) or {},
+            )
+            if find_image(roots, record) is None:
+                missing.append(f"{record.get('file_name')!r} in {roots[0]} or {roots[1]}")
+            elif not (panoptic.folder / annotation["file_name"]).is_file():
+                missing.append(f"{annotation['file_name']!r} in {panoptic.folder}")
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(self.entries)} images, or the PNGs of their segments, "
+                f"cannot be found. The first: there is no file {missing[0]}. Put it there."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A dataset that is open to be learnt from.
+
+    Parameters
+    ----------
+    data : Dataset or PanopticFile
+    source : ImageSource
+        Its images.
+    """
+
+    data: Annotated
+    source: ImageSource
+
+    @property
+    def path(self) -> Path:
+        """Of its JSON."""
+        return self.data.path
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of it."""
+        if isinstance(self.data, Dataset):
+            return self.data.notes
+        return tuple(map(str, self.data.file.problems))
+
+    @property
+    def val_fraction(self) -> float | None:
+        """The fraction of images that check, if the dataset is split."""
+        return self.data.val_fraction if isinstance(self.data, Dataset) else None
+
+
+def open_dataset(dataset: Annotated | Path | str) -> Opened:
+    """Open annotated images to learn from.
+
+    Parameters
+    ----------
+    dataset : Dataset, PanopticFile, Path or str
+        Or a path: of a folder with a COCO file, or of a COCO file of instances or panoptic.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, has no images, files of some are not there, or several images are in
+        one file.
+    """
+    if isinstance(dataset, Path | str):
+        path = dataset_json(Path(dataset))
+        is_panoptic_file = path.is_file() and is_panoptic(path)
+        dataset = load_panoptic(path) if is_panoptic_file else load_dataset(path)
+    source: ImageSource
+    if isinstance(dataset, PanopticFile):
+        source = PanopticSource(dataset)
+    else:
+        source = DatasetSource(dataset)
+    _check_names(dataset.path, source)
+    return Opened(dataset, source)
+
+
+def _check_names(path: Path, source: ImageSource) -> None:
+    """Refuse a file that is there twice: to each the objects of the other would be background."""
+    names = Counter(entry.name for entry in source.entries)
+    twice = [name for name, n in names.items() if n > 1]
+    if twice:
+        ids = ", ".join(entry.key for entry in source.entries if entry.name == twice[0])
+        raise DataError(
+            f"{path}: {len(twice)} files are there as several images; the first is {twice[0]}, as "
+            f"the images {ids}. What is annotated in one would be background in the other. Put "
+            "their annotations together, or write each image to a file of its own."
+        )
