@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -94,30 +89,6 @@ def test_parts_of_a_batch_add_up(tmp_path, dataset, tiny):
         losses.append([row["loss"] for row in rows_of(run, "step")])
         assert rows_of(run, "start")[0]["micro_batch"] == micro_batch
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
-
-
-def test_two_processes_equal_one(tmp_path, dataset, tiny):
-    """Launched as accelerate does: the losses of one process that takes the batch in two parts."""
-    common = ["--model", tiny, "--device", "cpu", "--steps", "4", "--batch-size", "4"]
-    common += ["--micro-batch", "2", "--undecided", "learn", "--preset", "full", "--json"]
-    launch = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517", "-m"]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    losses, states = [], []
-    for name, before in (("one", []), ("two", launch)):
-        command = [sys.executable, "-m", *before, "napari_eomt.cli.main", "train", dataset]
-        command += ["--out", tmp_path / name, *common]
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, env=env, check=False
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        assert told[-1]["reason"] == "finished"
-        run = ne.load_run(tmp_path / name)
-        losses.append([row["loss"] for row in rows_of(run, "step")])
-        states.append(load_state(run.folder / "state"))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    environment = json.loads((tmp_path / "two" / "environment.json").read_text())
-    assert environment["n_processes"] == 2
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_state(tmp_path, dataset, tiny):

@@ -18,7 +18,7 @@ from napari_eomt.training.engine import Engine
 from napari_eomt.training.environment import describe_environment
 from napari_eomt.training.free_memory import free_memory
 from napari_eomt.training.memory import fitting_micro_batch
-from napari_eomt.training.ranks import ranks
+from napari_eomt.training.ranks import missing_ranks, ranks
 from napari_eomt.training.result import is_disk_error, reason_of, result_sidecar, save_result
 from napari_eomt.training.run_lock import RunLock
 from napari_eomt.training.run_log import NAME as METRICS
@@ -123,7 +123,7 @@ class _Loop:
         self._saved = self.at.step if state is not None else None
         self._saved_at = time.monotonic()
         # Several processes have a device each.
-        device = resolve_device("auto" if here.num_processes > 1 else setup.plan.device)
+        device = here.device if here.num_processes > 1 else resolve_device(setup.plan.device)
         precision = resolve_dtype(params.precision, device)
         learner = setup.learner
         self._supply = Supply(
@@ -154,7 +154,8 @@ class _Loop:
         self._seconds = 0.0
         self._before: float | None = None
         self._scores: dict[str, float | None] | None = None
-        self._notes: list[str] = list(setup.notes)
+        missing = missing_ranks()
+        self._notes: list[str] = [*setup.notes, *([missing] if missing else [])]
         if self._checker is not None:
             self._notes += self._checker.notes
         self._environment = describe_environment(device, precision, here.num_processes)
@@ -239,6 +240,7 @@ class _Loop:
 
     def _check(self) -> Generator[TrainProgress, None, None]:
         """Check the model as it is; give up if a stop is wanted, and do it after resuming."""
+        is_whole = True
         if self._checker is not None and self._ranks.is_main_process:
             steps = self._checker.iter_check(self._write_result("last"))
             while True:
@@ -250,10 +252,15 @@ class _Loop:
                 yield self._progress("check", check=done, notes=self._new_notes())
                 if self._should_stop() or self._run.is_stop_requested:
                     steps.close()
-                    return
-        self.at.checked = self.at.step
+                    is_whole = False
+                    break
+        if is_whole:
+            self.at.checked = self.at.step
+        # Also of a check that was given up: the others wait for the word of the first.
         self._wait()
         self._share()
+        if self.at.checked != self.at.step:
+            return
         self._saved = None  # the best value is a part of the state
         self.save()
         yield self._progress("checked", notes=self._new_notes())

@@ -10,6 +10,8 @@ import torch
 from accelerate import PartialState
 
 _PATIENCE = timedelta(hours=12)  # the others wait while the first checks
+# torchrun, and the MPI programs that accelerate starts: each has a name of its own for it.
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def ranks() -> Any:
@@ -17,7 +19,31 @@ def ranks() -> Any:
 
     Without a GPU accelerate takes a process for the only one unless it is told to use the CPU.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if _world_size() < 2:
         return PartialState()
-    is_cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    # Apple's GPUs exchange no gradients.
+    is_cpu = _is_cpu_wanted() or not torch.cuda.is_available()
     return PartialState(cpu=is_cpu, timeout=_PATIENCE)
+
+
+def missing_ranks() -> str | None:
+    """Say that several processes were wanted and one was started; None if all are there.
+
+    ``accelerate launch --num_processes 2`` starts a single process, without a word, with --cpu or
+    where there is one GPU.
+    """
+    is_launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ
+    if not is_launched or any(name in os.environ for name in _SIZES):
+        return None
+    return (
+        "accelerate has started one process alone, and it learns alone. For several on CPUs say "
+        "--multi_gpu in place of --cpu: they are started, find no GPU, and take the CPU."
+    )
+
+
+def _world_size() -> int:
+    return max(int(os.environ.get(name) or 1) for name in _SIZES)
+
+
+def _is_cpu_wanted() -> bool:
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
