@@ -9,11 +9,13 @@ import numpy.typing as npt
 import torch
 
 from napari_eomt.errors import ModelError
+from napari_eomt.inference.canvas_views import tokens_key
 from napari_eomt.models.segmenter import QueryOutput, Segmenter, is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from napari_eomt.inference.trunk_cache import TrunkCache
     from napari_eomt.structures.tiles import Tile
 
 _TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}
@@ -30,10 +32,13 @@ class Forward:
     Parameters
     ----------
     segmenter : Segmenter
+    trunks : TrunkCache, optional
+        What the first part of models has made of views, where that is kept: it is not run again.
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter, trunks: TrunkCache | None = None) -> None:
         self.segmenter = segmenter
+        self._trunks = trunks
         self.notes: list[str] = []
         card = segmenter.card
         n_tokens = (card.input_size // card.patch_size) ** 2 + card.n_queries
@@ -41,7 +46,10 @@ class Forward:
         self.batch_size = max(1, at_once // n_tokens)
 
     def iter_outputs(
-        self, tiles: Sequence[Tile], pixels_of: Callable[[Tile], npt.NDArray[np.float32]]
+        self,
+        tiles: Sequence[Tile],
+        pixels_of: Callable[[Tile], npt.NDArray[np.float32]],
+        content_of: Callable[[Tile], str] | None = None,
     ) -> Iterator[list[tuple[Tile, QueryOutput]]]:
         """Yield the views with the model's output, a batch at a time, in order.
 
@@ -49,7 +57,9 @@ class Forward:
         ----------
         tiles : sequence of Tile
         pixels_of : callable
-            Gives the (3, S, S) float32 pixels of a tile.
+            Gives the (3, S, S) float32 pixels of a tile; not asked for what is kept.
+        content_of : callable, optional
+            Names what a tile shows. Without it nothing is kept.
 
         Raises
         ------
@@ -59,9 +69,8 @@ class Forward:
         done = 0
         while done < len(tiles):
             batch = tiles[done : done + self.batch_size]
-            pixels = torch.from_numpy(np.stack([pixels_of(tile) for tile in batch]))
             try:
-                output = self.segmenter.forward(pixels)
+                output, made = self._run(batch, pixels_of, content_of)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -71,6 +80,9 @@ class Forward:
                 continue
             if self._overflowed(output):
                 continue
+            if self._trunks is not None:
+                for key, tokens in made.items():
+                    self._trunks.put(key, tokens)
             for note in self.segmenter.notes:
                 self._note(note)
             self.segmenter.notes.clear()
@@ -79,6 +91,33 @@ class Forward:
                 for i, tile in enumerate(batch)
             ]
             done += len(batch)
+
+    def _run(
+        self,
+        tiles: Sequence[Tile],
+        pixels_of: Callable[[Tile], npt.NDArray[np.float32]],
+        content_of: Callable[[Tile], str] | None,
+    ) -> tuple[QueryOutput, dict[str, torch.Tensor]]:
+        """Return the model's output, and what its first part has made that was not kept."""
+        segmenter, cache = self.segmenter, self._trunks
+        # Another one after a retry with less: what is kept is of the same precision and device.
+        fingerprint = None if cache is None or content_of is None else segmenter.trunk_fingerprint
+        if cache is None or content_of is None or fingerprint is None:
+            return segmenter.forward(_stacked(tiles, pixels_of)), {}
+        keys = [tokens_key(fingerprint, content_of(tile)) for tile in tiles]
+        kept = [cache.get(key) for key in keys]
+        missing = [i for i, tokens in enumerate(kept) if tokens is None]
+        found = [tokens for tokens in kept if tokens is not None]
+        if not missing:
+            return segmenter.decode(torch.stack(found).to(segmenter.device)), {}
+        made = segmenter.trunk(_stacked([tiles[i] for i in missing], pixels_of))
+        new = {keys[i]: tokens for i, tokens in zip(missing, made, strict=True)}
+        if not found:
+            return segmenter.decode(made), new
+        old = iter(torch.stack(found).to(made.device))
+        fresh = iter(made)
+        both = [next(fresh if tokens is None else old) for tokens in kept]
+        return segmenter.decode(torch.stack(both)), new
 
     def _overflowed(self, output: QueryOutput) -> bool:
         """Whether half precision was too narrow for the model; if so, move to a wider one."""
@@ -116,3 +155,9 @@ class Forward:
     def _note(self, note: str) -> None:
         # Only the last step down is worth a line of the user's attention.
         self.notes = [note]
+
+
+def _stacked(
+    tiles: Sequence[Tile], pixels_of: Callable[[Tile], npt.NDArray[np.float32]]
+) -> torch.Tensor:
+    return torch.from_numpy(np.stack([pixels_of(tile) for tile in tiles]))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from napari_eomt.inference.canvas_views import CanvasViews
 from napari_eomt.inference.decision import Decider, View
 from napari_eomt.inference.plan import make_plan
-from napari_eomt.inference.preprocess import resize, window_pixels
+from napari_eomt.inference.preprocess import resize
 from napari_eomt.inference.progress import Progress
 from napari_eomt.inference.proposals import changed
 
@@ -57,12 +58,9 @@ def iter_measure(
             params, {"task": None, "score_threshold": 0.5, "mask_threshold": 0.5, "min_area": 0}
         )
         plan = make_plan(shape, card, whole, trained / zoom)
-        canvas = resize(middle, plan.canvas)
+        cut = CanvasViews(resize(middle, plan.canvas), card)
         decider = Decider(plan, card, whole)
-        for batch in forward.iter_outputs(
-            plan.tiles,
-            lambda tile, canvas=canvas: window_pixels(canvas, tile, card.input_size, card),  # type: ignore[misc]
-        ):
+        for batch in forward.iter_outputs(plan.tiles, cut.pixels, cut.content):
             for tile, output in batch:
                 decider.add(View.of(tile, output))
             yield Progress(i, len(_ZOOMS), "object size")

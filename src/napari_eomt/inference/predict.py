@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_eomt.inference.canvas_views import CanvasViews
 from napari_eomt.inference.decision import Decider, DecisionMemory, View
 from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.object_size import iter_measure
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import is_tiled, make_plan, task_of
-from napari_eomt.inference.preprocess import resize, to_rgb8, window_pixels
+from napari_eomt.inference.preprocess import resize, to_rgb8
 from napari_eomt.inference.progress import Progress
 from napari_eomt.inference.proposals import Proposals, changed
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_eomt.inference.trunk_cache import TrunkCache
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.candidates import QueryId
     from napari_eomt.structures.segments import Segmentation
@@ -65,6 +67,7 @@ def iter_predict(
     *,
     keep_bytes: int = KEEP_BYTES,
     object_size: float | None = None,
+    trunks: TrunkCache | None = None,
 ) -> Generator[Progress, None, Prediction]:
     """Segment an image, tile by tile; each step is progress and a place to stop.
 
@@ -79,6 +82,8 @@ def iter_predict(
     object_size : float, optional
         What was measured in another frame of the same stack, in pixels: with "auto" it is taken
         instead of measuring again.
+    trunks : TrunkCache, optional
+        What models have made of views before their queries come, if it is to be kept.
 
     Returns
     -------
@@ -95,7 +100,7 @@ def iter_predict(
     task_of(params, card)
     rgb = to_rgb8(frame, params, card)
     shape = (rgb.shape[0], rgb.shape[1])
-    forward = Forward(segmenter)
+    forward = Forward(segmenter, trunks)
     if params.object_size != "auto":
         object_size = None if params.object_size == "as_is" else params.object_size
     elif not (card.object_size and is_tiled(shape, card, params)):
@@ -105,15 +110,13 @@ def iter_predict(
     elif object_size is None:
         object_size = yield from iter_measure(rgb, forward, params)
     plan = make_plan(shape, card, params, object_size)
-    canvas = resize(rgb, plan.canvas)
+    cut = CanvasViews(resize(rgb, plan.canvas), card)
     memory = DecisionMemory() if keep_bytes else None
     decider = Decider(plan, card, params, memory)
     views: list[View] | None = []
     n_bytes = done = 0
     yield Progress(0, len(plan.tiles))
-    for batch in forward.iter_outputs(
-        plan.tiles, lambda tile: window_pixels(canvas, tile, card.input_size, card)
-    ):
+    for batch in forward.iter_outputs(plan.tiles, cut.pixels, cut.content):
         for tile, output in batch:
             view = View.of(tile, output)
             decider.add(view)

@@ -75,6 +75,39 @@ class Segmenter(ABC):
             If the pixels have another shape.
         """
 
+    @property
+    def trunk_fingerprint(self) -> str | None:
+        """The name of the first part of a model that is in two; None if this one is not.
+
+        Models of one name make the same tokens of the same pixels, as they run now.
+        """
+        return None
+
+    def trunk(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Run the first part of the model, which knows no queries.
+
+        Parameters
+        ----------
+        pixels : (B, 3, S, S) float
+            As of `forward`.
+
+        Returns
+        -------
+        (B, N, C)
+            Tokens, on the model's device, in its precision.
+        """
+        raise NotImplementedError(f"{self.card.name} is not in two parts.")
+
+    def decode(self, tokens: torch.Tensor) -> QueryOutput:
+        """Run the second part of the model on what `trunk` has made: equal to `forward`.
+
+        Parameters
+        ----------
+        tokens : (B, N, C)
+            On the model's device, in its precision.
+        """
+        raise NotImplementedError(f"{self.card.name} is not in two parts.")
+
     @abstractmethod
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Move the model to another device or precision, in place."""
