@@ -95,6 +95,8 @@ def wait_for(qtbot, page, *statuses):
 
 def test_an_empty_page_says_what_to_do(make_dock):
     page = make_dock().train
+    assert page.setup.is_open
+    assert not page.setup.head.isVisible()
     assert page.hint.isVisible()
     assert not page.learn.isEnabled()
     assert not page.view.isVisible()
@@ -136,10 +138,16 @@ def test_a_model_learns_and_is_used(qtbot, make_dock, nuclei, tmp_path):
     qtbot.waitUntil(lambda: len(page.samples._pictures) == 2, timeout=WAIT_MS)
     assert page.samples.captions["after"].text().startswith("after (step ")
 
+    # Weights that were drawn at random find nothing after four steps either.
+    assert page.view.use.text() == "Use the last state all the same"
     page.view.use.click()
     assert dock.model.model == folder.name
-    assert dock.model.card.folder == (folder / "checkpoints" / "best").resolve()
+    assert dock.model.card.folder == (folder / "checkpoints" / "last").resolve()
     assert dock._tab(dock.tabs.currentIndex()) == "segment"
+    assert dock.bar.text.text().endswith("instead of tiny.")
+    dock.bar.action.click()
+    assert dock.model.model == "tiny"
+    assert "tiny is the model of the Segment page again" in dock.bar.text.text()
 
 
 def test_open_work_is_learnt_without_a_check(qtbot, make_dock):
@@ -326,6 +334,9 @@ def test_runs_are_listed_compared_opened_and_deleted(qtbot, make_dock, tmp_path,
     page.show_runs([one, two])
     qtbot.waitUntil(lambda: len(page.view.news) == 2, timeout=WAIT_MS)
     assert {i.name() for i in page.view.plots.score.plotItem.listDataItems()} == {"one", "two"}
+    assert all(
+        name in page.view.plots.heads[page.view.plots.score].text() for name in ("one", "two")
+    )
     assert not page.view.use.isVisible()
     runs.open_folder(other)
     qtbot.waitUntil(
@@ -335,6 +346,10 @@ def test_runs_are_listed_compared_opened_and_deleted(qtbot, make_dock, tmp_path,
         timeout=WAIT_MS,
     )
     assert "AP 0.100 → 0.900 at step 6" in page.view.state.text()
+    assert page.view.about.text() == "tiny · Quick · 1 image learns, 1 checks"
+    # What came of it stands where people look; a new training is a click away.
+    assert page.setup.head.isVisible()
+    assert not page.setup.is_open
     assert str(other) in page.values()["others"]
     runs.open_folder(tmp_path / "runs" / "broken")
     qtbot.waitUntil(lambda: page.view.state.text().startswith("⚠"), timeout=WAIT_MS)

@@ -201,7 +201,7 @@ class EomtDock(QWidget):
         self.train.said.connect(self.runner.say)
         self.train.failed.connect(self.bar.show_error)
         self.train.review_requested.connect(lambda: self.show_page("correct"))
-        self.train.used.connect(lambda: self.show_page("segment"))
+        self.train.used.connect(self._on_taught)
         self.train.settings_changed.connect(self._save_timer.start)
         self.saving.said.connect(self.runner.say)
         self.saving.failed.connect(self.bar.show_error)
@@ -470,6 +470,13 @@ class EomtDock(QWidget):
             self.bar.show_message(
                 f"{name} is on this computer.", "Use it", lambda: self.model.choose(name)
             )
+
+    def _on_taught(self, text: str, take_back: object) -> None:
+        self.show_page("segment")
+        if self.page.is_running or self.bar.has_error:
+            self.runner.say(text)
+        else:
+            self.bar.show_message(text, "Undo" if take_back else "", take_back)
 
     def _on_library_failed(self, failure: JobFailure) -> None:
         if self._is_unseen():

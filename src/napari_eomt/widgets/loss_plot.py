@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pyqtgraph as pg  # type: ignore[import-untyped]
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_eomt.widgets.run_tail import LOSSES, RunNews
 
@@ -18,13 +19,17 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0
 """Okabe and Ito's, which the colour-blind tell apart."""
 
 _LINES = (
-    Qt.PenStyle.SolidLine,
-    Qt.PenStyle.DashLine,
-    Qt.PenStyle.DotLine,
-    Qt.PenStyle.DashDotLine,
+    (Qt.PenStyle.SolidLine, "━━"),
+    (Qt.PenStyle.DashLine, "╍╍"),
+    (Qt.PenStyle.DotLine, "••"),
+    (Qt.PenStyle.DashDotLine, "━•"),
 )
+"""Styles of lines, and how a legend writes them."""
+
 _LOSS_WORDS = {"loss": "all", "mask": "masks", "dice": "overlap", "classes": "classes"}
-_HEIGHT = 130
+_HEIGHT, _RATE_HEIGHT, _AXIS_HEIGHT = 96, 64, 20
+_AXIS_WIDTH = 44  # of all alike, so that a step is at the same place in each
+_FONT_PT = 8
 
 
 class RunPlots(QWidget):
@@ -33,26 +38,32 @@ class RunPlots(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.score, self.loss, self.rate = (pg.PlotWidget() for _ in range(3))
+        self.heads: dict[Any, QLabel] = {}
+        """What each shows, with its legend: at 300 px one inside would hide the curves."""
         self._text = "#808080"
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
+        layout.setSpacing(0)
         for plot, tip in (
             (self.score, "On the images that check: higher is better. Dashed: at the start."),
             (self.loss, "How wrong the model is on what it learns from (loss), with its parts."),
             (self.rate, "How fast the heads learn (the learning rate)."),
         ):
-            plot.setToolTip(tip)
-            plot.setFixedHeight(_HEIGHT)
-            plot.setMinimumWidth(60)
-            plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            plot.setMenuEnabled(False)
-            plot.hideButtons()
-            plot.setMouseEnabled(x=False, y=False)
-            # The page scrolls under the wheel.
-            plot.viewport().setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-            layout.addWidget(plot)
-        self.rate.setFixedHeight(_HEIGHT * 3 // 4)
+            head = self.heads[plot] = QLabel()
+            head.setTextFormat(Qt.TextFormat.RichText)
+            head.setWordWrap(True)
+            head.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+            for part in (head, plot):
+                part.setToolTip(tip)
+                layout.addWidget(part)
+            self._prepare(plot)
+        for plot in (self.score, self.loss):
+            plot.setXLink(self.rate)
+            plot.getAxis("bottom").setStyle(showValues=False)
+        self.rate.setFixedHeight(_RATE_HEIGHT + _AXIS_HEIGHT)
+        self.rate.getAxis("bottom").setHeight(_AXIS_HEIGHT)
+        # So low that the numbers of finer ticks would lie on each other.
+        self.rate.getAxis("left").setStyle(maxTextLevel=0)
         # The whole is many times its parts.
         self.loss.setLogMode(y=True)
 
@@ -69,15 +80,20 @@ class RunPlots(QWidget):
         """Show one run with the parts of its loss, or several, each as a line."""
         for plot in (self.score, self.loss, self.rate):
             plot.clear()
-            legend = plot.plotItem.legend
-            if legend is not None:
-                legend.clear()
+        is_one = len(news) == 1
         metrics = sorted({n.metric for n in news if n.metric})
-        self._title(self.score, " · ".join(m.upper() for m in metrics) or "measure")
-        self._title(self.loss, "loss")
-        self._title(self.rate, "learning rate")
-        self.score.setVisible(any(n.checks for n in news))
-        if len(news) == 1:
+        names = [] if is_one else [each.folder.name for each in news]
+        words = [_LOSS_WORDS[name] for name in LOSSES] if is_one else []
+        self._show_head(self.score, " · ".join(m.upper() for m in metrics) or "measure", names)
+        self._show_head(self.loss, "loss", words)
+        self._show_head(self.rate, "learning rate by step", [])
+        has_checks = any(n.checks for n in news)
+        self.score.setVisible(has_checks)
+        # With several runs it says which line is whose.
+        self.heads[self.score].setVisible(has_checks or not is_one)
+        n_steps = max([1, *(max(each.n_steps, each.step) for each in news)])
+        self.rate.setXRange(0, n_steps, padding=0.02)
+        if is_one:
             self._show_one(news[0])
             return
         for k, each in enumerate(news):
@@ -85,6 +101,21 @@ class RunPlots(QWidget):
             self._add_score(each, pen, each.folder.name)
             self._add(self.loss, *each.curves["loss"], pen, each.folder.name)
             self._add(self.rate, *each.curves["learning_rate"], pen, "")
+
+    def _prepare(self, plot: Any) -> None:
+        plot.setFixedHeight(_HEIGHT)
+        plot.setMinimumWidth(60)
+        plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        plot.setMenuEnabled(False)
+        plot.hideButtons()
+        plot.setMouseEnabled(x=False, y=False)
+        # The page scrolls under the wheel.
+        plot.viewport().setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        font = QFont(self.font())
+        font.setPointSize(_FONT_PT)
+        for side in ("left", "bottom"):
+            plot.getAxis(side).setTickFont(font)
+        plot.getAxis("left").setWidth(_AXIS_WIDTH)
 
     def _show_one(self, news: RunNews) -> None:
         self._add_score(news, self._pen(0), "")
@@ -100,8 +131,6 @@ class RunPlots(QWidget):
     def _add_score(self, news: RunNews, pen: Any, name: str) -> None:
         steps, values = news.curves["score"]
         if len(steps):
-            if name:
-                self._legend(self.score)
             self.score.plot(
                 steps,
                 values,
@@ -117,19 +146,17 @@ class RunPlots(QWidget):
         # A logarithm shows no zeros.
         steps, values = steps[values > 0], values[values > 0]
         if len(steps):
-            if name:
-                self._legend(plot)
             plot.plot(steps, values, pen=pen, name=name or None)
 
-    def _legend(self, plot: Any) -> None:
-        if plot.plotItem.legend is None:
-            plot.addLegend(offset=(-1, 1), labelTextSize="8pt", verSpacing=-6, colCount=2)
-        plot.plotItem.legend.setLabelTextColor(QColor(self._text))
-
-    def _title(self, plot: Any, text: str) -> None:
-        plot.setTitle(text, color=self._text, size="9pt")
+    def _show_head(self, plot: Any, title: str, names: Sequence[str]) -> None:
+        parts = [
+            f'<span style="color: {COLORS[k % len(COLORS)]}">{_LINES[k % len(_LINES)][1]}</span>'
+            f"&nbsp;{escape(name)}"
+            for k, name in enumerate(names)
+        ]
+        self.heads[plot].setText("&nbsp; ".join([f"<b>{escape(title)}</b>", *parts]))
 
     def _pen(self, k: int) -> Any:
         # Lines differ by style, too, not by colour alone.
-        style = _LINES[k % len(_LINES)]
+        style, _ = _LINES[k % len(_LINES)]
         return pg.mkPen(COLORS[k % len(COLORS)], width=2, style=style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QUrl, Signal
@@ -20,11 +21,14 @@ from napari_eomt.widgets.score_table import Figures, ScoreTable, read_figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from napari_eomt.widgets.loss_plot import RunPlots
     from napari_eomt.widgets.run_tail import RunNews
     from napari_eomt.widgets.run_watch import Background
+
+
+_USE, _USE_LAST = "Use this model", "Use the last state all the same"
+_PRESETS = {"quick": "Quick", "lora": "LoRA", "full": "Full"}
 
 
 class RunView(QWidget):
@@ -49,7 +53,7 @@ class RunView(QWidget):
         self._colors = ("", "")
         self._details = ""
         self.plots: RunPlots | None = None
-        self.title = _text()
+        self.title, self.about = _text(), _text()
         self.state = _text()
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.progress = QProgressBar()
@@ -59,8 +63,7 @@ class RunView(QWidget):
         self.stop.setToolTip("Stop after the present step. Its state is saved: Resume goes on.")
         self.resume = QPushButton("Resume")
         self.resume.setToolTip("Go on from the last state, with all that was asked at the start.")
-        self.use = QPushButton("Use this model")
-        self.use.setToolTip("Segment with what was learnt: the best state on the check images.")
+        self.use = QPushButton(_USE)
         self.open = QPushButton("Open folder")
         self.open.setToolTip("Show the run's files in the system's file manager.")
         self.copy_details = QPushButton("Copy details")
@@ -93,6 +96,7 @@ class RunView(QWidget):
         self.setVisible(True)
         self._show_buttons(stop=True)
         self.title.setText("")
+        self.about.setVisible(False)
         self.state.setText(text)
         self.progress.setVisible(True)
         self.progress.setRange(0, total)
@@ -132,7 +136,8 @@ class RunView(QWidget):
             self._show_buttons()
             self.progress.setVisible(False)
             self.title.setText(f"<b>{len(news)} runs</b>")
-            self.state.setText("")
+            self.about.setVisible(False)
+            self.state.setVisible(False)
         self._draw()
         self._read_scores()
 
@@ -140,6 +145,8 @@ class RunView(QWidget):
         self._details = f"{problem}\n\n{details}" if problem else ""
         self.title.setText(f"<b>{news.folder.name}</b>")
         self.title.setToolTip(str(news.folder))
+        self.about.setText(about_text(news))
+        self.about.setVisible(bool(self.about.text()))
         self.progress.setVisible(news.is_running)
         self.progress.setRange(0, news.n_steps)
         self.progress.setValue(news.step)
@@ -149,11 +156,19 @@ class RunView(QWidget):
         self._show_buttons(
             stop=news.is_running,
             resume=news.is_resumable,
-            use=news.run is not None and news.run.model_folder is not None,
+            use=result_folder(news) is not None,
             folder=True,
             details=bool(problem and details),
         )
         self.stop.setEnabled(not news.is_stopping)
+        self.use.setText(_USE_LAST if is_no_better(news) else _USE)
+        self.use.setToolTip(
+            "Segment with what was learnt last. On the images that check it is not better than the "
+            "model of the start."
+            if is_no_better(news)
+            else "Segment with what was learnt: the best state on the images that check, or "
+            "without such images the last one."
+        )
 
     def _show_buttons(
         self,
@@ -237,12 +252,42 @@ class RunView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.title)
+        layout.addWidget(self.about)
         layout.addLayout(running)
-        layout.addWidget(self.state)
+        for part in (self.state, self.scores, self.use):
+            layout.addWidget(part)
         layout.addLayout(after)
         layout.addLayout(self._plot_place)
-        layout.addWidget(self.scores)
-        layout.addWidget(self.use)
+
+
+def result_folder(news: RunNews) -> Path | None:
+    """Return the folder of the model to use of a run; None if there is none yet.
+
+    The best state; without checks, or if no step was better than the start, the last one.
+    """
+    if news.run is None:
+        return None
+    return news.run.last if is_no_better(news) else news.run.model_folder
+
+
+def is_no_better(news: RunNews) -> bool:
+    """Whether there were checks, and all said that the model of the start is the best."""
+    return news.best is not None and news.best[0] == 0
+
+
+def about_text(news: RunNews) -> str:
+    """Return what a run learns from: "nuclei-nano · Quick · 9 images learn, 3 check"."""
+    if news.run is None:
+        return ""
+    parts = [Path(news.run.plan.model).name, _PRESETS[news.run.plan.params.preset]]
+    if news.split is not None:
+        n, n_check = len(news.split.train), len(news.split.val)
+        learn = "1 image learns" if n == 1 else f"{n:,} images learn"
+        check = (
+            "none checks" if not n_check else "1 checks" if n_check == 1 else f"{n_check:,} check"
+        )
+        parts.append(f"{learn}, {check}")
+    return " · ".join(parts)
 
 
 def state_text(news: RunNews) -> str:
@@ -266,7 +311,7 @@ def state_text(news: RunNews) -> str:
         parts.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
     if news.is_resumable:
         parts.append("Resume goes on")
-    elif news.status == "finished" and news.best is not None and news.best[0] == 0:
+    elif news.status == "finished" and is_no_better(news):
         parts.append("annotate more images, or take another preset")
     elif news.status in ("failed", "interrupted"):
         parts.append("no state was saved yet: begin again")
@@ -280,7 +325,8 @@ def score_text(news: RunNews) -> str:
     before = "–" if news.before is None else f"{news.before:.3f}"
     step, best = news.best
     if step == 0:
-        return f"{news.metric.upper()} {before}, no step was better yet"
+        yet = " yet" if news.is_running and news.step < news.n_steps else ""
+        return f"{news.metric.upper()} {before} at the start, no step was better{yet}"
     return f"{news.metric.upper()} {before} → {best:.3f} at step {step:,}"
 
 

@@ -23,7 +23,7 @@ from napari_eomt.widgets.fold import Fold
 from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.model_table import title_of
 from napari_eomt.widgets.run_list import RunList
-from napari_eomt.widgets.run_view import RunView, score_text
+from napari_eomt.widgets.run_view import RunView, result_folder, score_text
 from napari_eomt.widgets.run_watch import Background, RunWatch
 from napari_eomt.widgets.train_data import TrainData
 from napari_eomt.widgets.train_form import TrainForm, plain
@@ -66,8 +66,8 @@ class TrainPage(QWidget):
     """What happened, in one line."""
     failed = Signal(str, str)
     review_requested = Signal()
-    used = Signal()
-    """The model of the Segment page is what was learnt."""
+    used = Signal(str, object)
+    """The model of the Segment page is what was learnt: what to say, and what takes it back."""
     settings_changed = Signal()
 
     def __init__(
@@ -117,6 +117,7 @@ class TrainPage(QWidget):
             self.background, [Path(p) for p in others] if isinstance(others, list | tuple) else []
         )
         self.runs_fold = Fold("Runs")
+        self.setup = Fold("New training")
         self._lay_out()
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setSingleShot(True)
@@ -169,7 +170,8 @@ class TrainPage(QWidget):
 
     def show_colors(self, accent: str, background: str, text: str) -> None:
         """Take the colours of a theme."""
-        self.learn.setStyleSheet(primary_style(accent))
+        for button in (self.learn, self.view.use):
+            button.setStyleSheet(primary_style(accent))
         self.view.show_colors(background, text)
 
     def values(self) -> dict[str, Any]:
@@ -207,6 +209,7 @@ class TrainPage(QWidget):
         options += ["--model", model, "--device", ref.device]
         self._say("")
         self.watch.follow()
+        self.setup.set_open(False)
         # Both may not fit into the memory of one device. Segmenting loads its model again.
         self._jobs.client.release()
         self.start_up.begin(
@@ -231,6 +234,7 @@ class TrainPage(QWidget):
         """Go on with the run that is shown."""
         if self.is_busy or len(self.view.news) != 1:
             return
+        self.setup.set_open(False)
         self._jobs.client.release()
         self.start_up.resume(self.view.news[0].folder)
         self._show()
@@ -240,7 +244,7 @@ class TrainPage(QWidget):
         from napari_eomt.models.user_models import add_user_model
 
         news = self.view.news
-        folder = news[0].run.model_folder if len(news) == 1 and news[0].run is not None else None
+        folder = result_folder(news[0]) if len(news) == 1 else None
         if folder is None:
             return
         try:
@@ -254,13 +258,23 @@ class TrainPage(QWidget):
             return
         # What the worker has of this folder may be of an earlier state.
         self._jobs.client.release()
+        before = self._picker.model
         self._picker.choose(name)
-        self.said.emit(f"{name} is the model of the Segment page now.")
-        self.used.emit()
+        text = f"{name} is the model of the Segment page now"
+        if before == name:
+            self.used.emit(f"{text}.", None)
+        else:
+            self.used.emit(f"{text}, instead of {before}.", lambda: self._take_back(before))
+
+    def _take_back(self, before: str) -> None:
+        self._picker.choose(before)
+        if self._picker.model == before:  # else it says why not
+            self.said.emit(f"{before} is the model of the Segment page again.")
 
     def show_runs(self, folders: list[Path]) -> None:
         """Show a run, compare several, or show none."""
         self.runs.select(folders)
+        self.setup.set_open(not folders)
         self.watch.follow(*folders)
         self.settings_changed.emit()
 
@@ -358,11 +372,13 @@ class TrainPage(QWidget):
 
     def _on_failed(self, message: str, details: str) -> None:
         self.view.show_problem(message, details)
+        self.setup.set_open(True)
         self._show()
         self.runs.refresh()
 
     def _on_stopped(self) -> None:
         self.view.show_news([])
+        self.setup.set_open(True)
         self._say("Stopped before the first step. Nothing was learnt.")
         self._show()
 
@@ -416,6 +432,11 @@ class TrainPage(QWidget):
         )
         for widget in (self.data, self.form, self.model):
             widget.setEnabled(not busy)
+        # Without a run there is nothing that it would have to make room for.
+        has_run = busy or self.view.isVisibleTo(self)
+        self.setup.head.setVisible(has_run)
+        if not has_run:
+            self.setup.set_open(True)
         n = self.runs.table.topLevelItemCount()
         self.runs_fold.head.setText(f"Runs ({n})" if n else "Runs")
 
@@ -427,13 +448,20 @@ class TrainPage(QWidget):
         runs = QVBoxLayout()
         runs.addWidget(self.runs)
         self.runs_fold.set_content_layout(runs)
+        setup = QVBoxLayout()
+        above: tuple[QWidget, ...] = (self.hint, self.go, self.data)
+        for part in above:
+            setup.addWidget(part)
+        setup.addLayout(start)
+        below: tuple[QWidget, ...] = (self.form, self.learn, self.message)
+        for part in below:
+            setup.addWidget(part)
+        self.setup.set_content_layout(setup)
+        setup.setContentsMargins(0, 0, 0, 0)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
-        for widget in (self.hint, self.go, self.data):
-            layout.addWidget(widget)
-        layout.addLayout(start)
-        below: tuple[QWidget, ...] = (self.form, self.learn, self.message, self.view)
-        for part in (*below, self.samples, self.runs_fold):
+        for part in (self.setup, self.view, self.samples, self.runs_fold):
             layout.addWidget(part)
         layout.addStretch(1)
+        self.setup.set_open(True)
         self._say("")
