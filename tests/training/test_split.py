@@ -6,19 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_eomt.errors import DataError
-from napari_eomt.formats.splits import part_of
-from napari_eomt.training.split import _rank, split_images
+from napari_eomt.formats.splits import split_groups
+from napari_eomt.training.split import split_images
 
 names = st.text(max_size=8)
 
 
 def own(*keys):
     return {key: key for key in keys}
-
-
-@given(names, st.floats(0, 1))
-def test_groups_rank_as_a_dataset_on_disk_is_split(group, fraction):
-    assert (part_of(group, fraction) == "val") == (_rank(group) < fraction * 2**64)
 
 
 @given(
@@ -48,15 +43,40 @@ def test_no_stack_is_on_both_sides(groups, fraction, choices):
 def test_the_split_is_that_of_the_dataset_on_disk():
     groups = own(*(f"image {k}" for k in range(200)))
     split = split_images(groups, 0.2)
-    assert set(split.val) == {k for k in groups if part_of(k, 0.2) == "val"}
-    assert 20 < len(split.val) < 60
+    parts = split_groups(dict.fromkeys(groups, 1), 0.2)
+    assert set(split.val) == {k for k in groups if parts[k] == "val"}
+    assert len(split.val) == 40
 
 
-def test_an_image_that_comes_moves_no_other():
-    before = split_images(own(*(f"image {k}" for k in range(50))), 0.3)
-    after = split_images(own(*(f"image {k}" for k in range(60))), 0.3)
-    assert set(before.val) <= set(after.val)
-    assert set(before.train) <= set(after.train)
+@pytest.mark.parametrize("n", range(2, 25))
+def test_few_images_are_split_in_proportion(n):
+    for k in range(20):
+        split = split_images(own(*(f"set {k}, {i}.tif" for i in range(n))), 0.2)
+        assert len(split.val) == max(1, int(0.2 * n + 0.5))
+
+
+def test_what_is_left_out_does_not_count():
+    groups = own(*map(str, range(20)))
+    split = split_images(groups, 0.5, {str(k): "none" for k in range(10)})
+    assert (len(split.train), len(split.val)) == (5, 5)
+
+
+def test_what_is_chosen_for_one_image_moves_no_other():
+    groups = own(*map(str, range(10)))
+    before = split_images(groups, 0.3)
+    for key in before.train:
+        assert split_images(groups, 0.3, {key: "val"}).train == tuple(
+            k for k in before.train if k != key
+        )
+
+
+def test_a_row_that_stands_for_many_images_weighs_as_many():
+    sizes = {"stack": 60, "a": 1, "b": 1, "c": 1}
+    groups = own(*sizes)
+    assert "stack" in split_images(groups, 0.1, sizes=sizes).train
+    frames = {f"{group} {k}": group for group, n in sizes.items() for k in range(n)}
+    whole = split_images(frames, 0.1)
+    assert {frames[k] for k in whole.val} == set(split_images(groups, 0.1, sizes=sizes).val)
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.2, 0.5, 0.99])

@@ -2,19 +2,20 @@
 
 There is one truth, and one step replaces it. Two files of parts cannot change in one step; so they
 say of which state of the truth they are, and whoever opens the dataset next makes them again.
-Until then they are whole, and of the state before: no image is in both parts at any time.
+Until then each is whole, and of the state before or of the one after.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import DataError
 from napari_eomt.formats.coco_file import CocoFile, save_coco
-from napari_eomt.formats.splits import PARTS, Part, group_of, part_of
+from napari_eomt.formats.splits import PARTS, Part, group_of, split_groups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ KEY = "napari_eomt"
 
 _STATE = re.compile(r'"state": "([^"]*)"')
 _N_HEAD = 4096  # bytes, in which the state stands
+_RULE = 2  # by which images are split: files of parts that another one has made are stale
 
 
 def val_fraction_of(file: CocoFile) -> float | None:
@@ -66,7 +68,7 @@ def path_of(path: Path, part: Part) -> Path:
 def state_of(path: Path) -> str:
     """Return what another state of the file would have another of."""
     stat = path.stat()
-    return f"{stat.st_size}-{stat.st_mtime_ns}"
+    return f"{_RULE}-{stat.st_size}-{stat.st_mtime_ns}"
 
 
 def is_stale(path: Path) -> bool:
@@ -93,13 +95,15 @@ def write_parts(path: Path, file: CocoFile, val_fraction: float) -> dict[Part, i
     """
     state = state_of(path)
     counts: dict[Part, int] = {}
+    # A video is as the group of its frames, if it has any.
+    every = [*file.images, *({"id": 0, "video_id": r["id"]} for r in file.videos)]
+    part_of = split_groups(Counter(map(group_of, every)), val_fraction)
     for part in PARTS:
 
         def chosen(record: Record, part: Part = part) -> bool:
-            return part_of(group_of(record), val_fraction) == part
+            return part_of[group_of(record)] == part
 
         images = [record for record in file.images if chosen(record)]
-        # As the group of its frames, if it has any.
         videos = [r for r in file.videos if chosen({"id": 0, "video_id": r["id"]})]
         image_ids, video_ids = {r["id"] for r in images}, {r["id"] for r in videos}
         note = {"part": part, "of": path.name, "state": state}

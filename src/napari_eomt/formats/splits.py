@@ -1,4 +1,4 @@
-"""Which images learn and which check: decided by their names alone, so that it stays."""
+"""Which images learn and which check: decided by their names and their number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from napari_eomt.formats.coco_checks import Record
 
@@ -30,36 +30,39 @@ def group_of(image: Record) -> str:
     return name if isinstance(name, str) and name else f"image {image['id']}"
 
 
-def part_of(group: str, val_fraction: float) -> Part:
-    """Return the part that a group is in.
+def split_groups(sizes: Mapping[str, int], val_fraction: float) -> dict[str, Part]:
+    """Return the part that each group is in.
 
-    It depends on nothing but the group's name: images that are added or removed move no other,
-    and with a larger fraction those that check go on to do so.
+    Groups stand in an order that only their names decide, and check one after the other as long
+    as that brings the images that check nearer to the fraction. So each name has its place for
+    ever: where each group is one image, an image that is added or removed moves at most one other,
+    and with a larger fraction those that check go on to do so. Both parts have a group if there
+    are two; a single one learns.
 
     Parameters
     ----------
-    group : str
+    sizes : dict of str to int
+        Images of each group.
     val_fraction : float
-        Of the groups, 0 to 1, in the long run; of few groups it may be another.
+        Of the images, 0 to 1; 0: none checks. It is met to within half a group: the smallest of
+        those that learn, or the last that checks.
     """
-    digest = hashlib.sha256(group.encode(errors="surrogatepass")).digest()
-    return "val" if int.from_bytes(digest[:8], "big") < val_fraction * 2**64 else "train"
+    ranked = sorted(sizes, key=lambda group: (rank_of(group), group))
+    wanted = val_fraction * sum(sizes.values())
+    checks: list[str] = []
+    n = 0
+    for group in ranked:
+        if 2 * (wanted - n) >= sizes[group]:
+            checks.append(group)
+            n += sizes[group]
+    if wanted and not checks:
+        checks = sorted(ranked, key=lambda group: sizes[group])[:1]
+    if len(checks) == len(ranked) and checks:
+        checks.remove(min(reversed(ranked), key=lambda group: sizes[group]))
+    chosen = frozenset(checks)
+    return {group: "val" if group in chosen else "train" for group in sizes}
 
 
-def split(images: Iterable[Record], val_fraction: float) -> dict[Part, list[Record]]:
-    """Return the images of each part, in their order.
-
-    Raises
-    ------
-    ValueError
-        If the fraction is not between 0 and 1.
-    """
-    if not 0 < val_fraction < 1:
-        raise ValueError(
-            f"The fraction of images that check is {val_fraction}; a number between 0 and 1 was "
-            "expected."
-        )
-    parts: dict[Part, list[Record]] = {part: [] for part in PARTS}
-    for image in images:
-        parts[part_of(group_of(image), val_fraction)].append(image)
-    return parts
+def rank_of(group: str) -> int:
+    """Return where a group stands: lower ones check first."""
+    return int.from_bytes(hashlib.sha256(group.encode(errors="surrogatepass")).digest()[:8], "big")

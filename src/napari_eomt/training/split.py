@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from napari_eomt.errors import DataError
-from napari_eomt.formats.splits import Part, part_of
+from napari_eomt.formats.splits import Part, rank_of, split_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +37,13 @@ def split_images(
     groups: Mapping[str, str],
     val_fraction: float,
     choices: Mapping[str, Choice] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Split:
     """Decide which images learn and which check.
 
-    By the names of their groups, as a dataset on disk is split, so that it stays when images come
-    and go. If one part had none, the group that would be next there moves to it; a single group
+    As a dataset on disk is split, see `split_groups`: by the names of the groups, so that an image
+    that comes or goes moves at most one other. What a person chooses for one image moves no other,
+    but that if one part had none, the group that would be next there moves to it; a single group
     learns, and nothing checks.
 
     Parameters
@@ -50,10 +52,12 @@ def split_images(
         The group of each image, by its key: the frames of one stack, or the image itself; see
         `group_of`. A group is never divided.
     val_fraction : float
-        Of the groups, 0 to below 1; 0: nothing checks but what is chosen to.
+        Of the images, 0 to below 1; 0: nothing checks but what is chosen to.
     choices : dict of str to str, optional
         What a person wants, by image. A choice for one frame is for its whole stack, but that
         "none" leaves out the one frame.
+    sizes : dict of str to int, optional
+        How many images each key stands for; by default one.
 
     Raises
     ------
@@ -66,10 +70,12 @@ def split_images(
     choices = {key: choice for key, choice in (choices or {}).items() if key in groups}
     left = {key: group for key, group in groups.items() if choices.get(key) != "none"}
     chosen = _chosen_groups(groups, choices)
-    parts: dict[str, Part] = {
-        group: chosen.get(group, part_of(group, val_fraction)) for group in left.values()
-    }
-    free = sorted((g for g in parts if g not in chosen), key=_rank)
+    n_images: Counter[str] = Counter()
+    for key, group in left.items():
+        n_images[group] += 1 if sizes is None else sizes[key]
+    parts = split_groups(n_images, val_fraction)
+    parts = {group: chosen.get(group, parts[group]) for group in left.values()}
+    free = sorted((g for g in parts if g not in chosen), key=rank_of)
     notes: list[str] = []
     in_part = {part: [g for g in parts if parts[g] == part] for part in ("train", "val")}
     if not in_part["train"] and free:
@@ -112,8 +118,3 @@ def _chosen_groups(groups: Mapping[str, str], choices: Mapping[str, Choice]) -> 
                 "for all of them."
             )
     return chosen
-
-
-def _rank(group: str) -> int:
-    """Return where a group stands: with a rising fraction, lower ones check first."""
-    return int.from_bytes(hashlib.sha256(group.encode(errors="surrogatepass")).digest()[:8], "big")

@@ -74,8 +74,8 @@ class ExportParams(BaseModel):
         le=0.9,
         title="To check",
         description="Part of the images that a training checks itself with, 0 to 0.9: writes "
-        "annotations_train.json and annotations_val.json as well. An image stays in its part when "
-        "others are added, and the frames of a stack stay together. 0: no parts.",
+        "annotations_train.json and annotations_val.json as well. An image that is added "
+        "moves at most one other, and the frames of a stack stay together. 0: no parts.",
     )
 
 

@@ -115,7 +115,8 @@ def parts_of(rows: Sequence[LearnRow], val_fraction: float, choices: Mapping[str
     DataError
         If there is nothing to learn from.
     """
-    found = split_images({row.key: row.key for row in rows}, val_fraction, choices)
+    sizes = {row.key: row.n_images for row in rows}
+    found = split_images({row.key: row.key for row in rows}, val_fraction, choices, sizes)
     of: dict[str, Choice] = {row.key: "none" for row in rows}
     for key in found.train:
         of[key] = "train"
