@@ -74,12 +74,21 @@ class WorkerClient:
         Most memory that kept proposals may take; the least recently used go first.
     n_threads : int, optional
         That torch may use; by default one less than there are cores, 8 at most.
+    trunk_bytes : int
+        Most that files may take with what the first blocks of models have made of images, of which
+        a quarter is in memory as well; see `open_trunk_cache`. By default there are none.
     """
 
-    def __init__(self, *, proposals_bytes: int = 512 * 2**20, n_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        proposals_bytes: int = 512 * 2**20,
+        n_threads: int | None = None,
+        trunk_bytes: int = 0,
+    ) -> None:
         # The supervisor's threads hold the supervisor, never this: so a client that everybody
         # has forgotten is collected, and takes its process along.
-        self._supervisor = Supervisor(proposals_bytes, n_threads or default_threads())
+        self._supervisor = Supervisor(proposals_bytes, n_threads or default_threads(), trunk_bytes)
         self._finalizer = weakref.finalize(self, self._supervisor.request_close)
         self._finalizer.atexit = False
 

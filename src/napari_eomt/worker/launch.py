@@ -48,8 +48,7 @@ class Options:
         Those of the slots.
     parent : int
         Process id of the client.
-    n_threads : int
-    proposals_bytes : int
+    n_threads, proposals_bytes, trunk_bytes : int
     """
 
     channel: int
@@ -57,6 +56,7 @@ class Options:
     parent: int
     n_threads: int
     proposals_bytes: int
+    trunk_bytes: int
 
     @classmethod
     def from_json(cls, text: str) -> Options:
@@ -126,7 +126,7 @@ class WorkerProcess:
                 del self._printed[:-_LAST_WORDS_BYTES]
 
 
-def launch(slots: Slots, n_threads: int, proposals_bytes: int) -> WorkerProcess:
+def launch(slots: Slots, n_threads: int, proposals_bytes: int, trunk_bytes: int) -> WorkerProcess:
     """Start the process; it is not ready yet.
 
     Raises
@@ -140,7 +140,9 @@ def launch(slots: Slots, n_threads: int, proposals_bytes: int) -> WorkerProcess:
             "interpreter is (sys.executable is empty). Start napari from a Python environment."
         )
     ours, theirs = Pipe(duplex=True)
-    options = Options(theirs.fileno(), slots.handles, os.getpid(), n_threads, proposals_bytes)
+    options = Options(
+        theirs.fileno(), slots.handles, os.getpid(), n_threads, proposals_bytes, trunk_bytes
+    )
     command = ["-c", _BOOTSTRAP, options.as_json(), *_search_path()]
     try:
         process = _popen(command, options, _environment(n_threads))

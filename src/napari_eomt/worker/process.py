@@ -153,7 +153,13 @@ def _serve(channel: Channel, options: Options) -> None:
         # The client hangs up when it has read this.
         time.sleep(60)
         return
-    runner = Runner(channel, Slots(options.slots), options.proposals_bytes, options.n_threads)
+    runner = Runner(
+        channel,
+        Slots(options.slots),
+        options.proposals_bytes,
+        options.n_threads,
+        options.trunk_bytes,
+    )
     channel.send(Ready())
     while True:
         message = channel.inbox.get()

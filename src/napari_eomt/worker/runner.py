@@ -21,6 +21,7 @@ import torch
 from napari_eomt.errors import EomtError
 from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.predict import KEEP_BYTES, Prediction, iter_predict
+from napari_eomt.inference.trunk_cache import open_trunk_cache
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.worker.answers import Answers
 from napari_eomt.worker.kept import Kept, Recent
@@ -91,10 +92,18 @@ class Runner:
         Most that the kept proposals may take.
     n_threads : int
         That torch may use.
+    trunk_bytes : int
+        Most that the files may take with what the first blocks of models have made; see
+        `open_trunk_cache`.
     """
 
     def __init__(
-        self, channel: Channel, slots: Slots, proposals_bytes: int, n_threads: int
+        self,
+        channel: Channel,
+        slots: Slots,
+        proposals_bytes: int,
+        n_threads: int,
+        trunk_bytes: int = 0,
     ) -> None:
         torch.set_num_threads(n_threads)
         self.kept: Kept[Proposals] = Kept(proposals_bytes)
@@ -102,6 +111,7 @@ class Runner:
         self._slots = slots
         self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
         self._remembering: Recent[Proposals] = Recent(_MEMORIES_KEPT)
+        self._trunks = open_trunk_cache(trunk_bytes)
         self._is_release_due = False
         self._answers = Answers(channel, self.kept)
         # The libraries' 380,000 objects live as long as the process: no later collection needs
@@ -146,17 +156,21 @@ class Runner:
     def release_models(self) -> None:
         """Let go of all models, and give their memory back.
 
-        Proposals lie where their model ran: those on the CPU stay.
+        What their first blocks have made stays in files. Proposals lie where their model ran: those on the CPU stay.
         """
         self._is_release_due = False
         if any(loaded.segmenter.device.type != "cpu" for loaded in self._models.values()):
             self.kept.clear()
         self._models.clear()
+        if self._trunks is not None:
+            self._trunks.release_memory()
         self._release()
 
     def _work(self, begin: Begin) -> None:
         segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
         object_size: float | None = None
+        if self._trunks is not None:
+            self._trunks.begin_job()
         for frame in self._frames(begin.job):
             started = time.perf_counter()
             if begin.kind is Kind.SEGMENT and segmenter is not None:
@@ -198,6 +212,7 @@ class Runner:
             begin.params,
             keep_bytes=min(KEEP_BYTES, self.kept.max_bytes),
             object_size=object_size,
+            trunks=self._trunks,
         )
         last = 0.0
         while True:

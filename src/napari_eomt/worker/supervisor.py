@@ -36,12 +36,13 @@ class Supervisor:
 
     Parameters
     ----------
-    proposals_bytes, n_threads : int
+    proposals_bytes, n_threads, trunk_bytes : int
         For the process.
     """
 
-    def __init__(self, proposals_bytes: int, n_threads: int) -> None:
+    def __init__(self, proposals_bytes: int, n_threads: int, trunk_bytes: int) -> None:
         self._proposals_bytes, self._n_threads = proposals_bytes, n_threads
+        self._trunk_bytes = trunk_bytes
         self._pid_of_owner = os.getpid()
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -133,7 +134,9 @@ class Supervisor:
     def _run_once(self) -> tuple[str, str, bool]:
         """Run a process until it ends. Return why, its last words, whether to try again."""
         try:
-            process = self._process = launch(self._slots, self._n_threads, self._proposals_bytes)
+            process = self._process = launch(
+                self._slots, self._n_threads, self._proposals_bytes, self._trunk_bytes
+            )
         except WorkerError as error:
             return str(error), "", False
         failed = None
