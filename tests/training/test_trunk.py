@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.training.tiny import ARCHITECTURES, pixels, tiny_model
 
+from napari_eomt.inference.trunk_cache import TrunkCache
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.trunk import trunk_fingerprint, trunk_tokens, view_key
-from napari_eomt.inference.trunk_cache import TrunkCache
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -100,7 +100,10 @@ class EomtDock(QWidget):
         self._owns_client = client is None
         self._has_left = False
         if client is None:
-            client = WorkerClient(proposals_bytes=self._settings.proposals_bytes)
+            client = WorkerClient(
+                proposals_bytes=self._settings.proposals_bytes,
+                trunk_bytes=self._settings.trunk_bytes,
+            )
         self.jobs = Jobs(client, self)
         self.results = Results(napari_viewer)
         self.current = Current(napari_viewer, self.results, self)

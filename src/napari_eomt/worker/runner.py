@@ -156,7 +156,8 @@ class Runner:
     def release_models(self) -> None:
         """Let go of all models, and give their memory back.
 
-        What their first blocks have made stays in files. Proposals lie where their model ran: those on the CPU stay.
+        Proposals lie where their model ran: those on the CPU stay. What the models' first blocks
+        have made stays in files.
         """
         self._is_release_due = False
         if any(loaded.segmenter.device.type != "cpu" for loaded in self._models.values()):
