@@ -9,11 +9,14 @@ import numpy as np
 from napari_eomt.evaluation.evaluate import ModelSource, iter_evaluate
 from napari_eomt.evaluation.truth import open_truth
 from napari_eomt.models.load import load_segmenter
+from napari_eomt.training.check_samples import MAX_SAMPLES, CheckSample
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from napari_eomt.evaluation.evaluate import Source
+    from napari_eomt.evaluation.predictions import Predicted
     from napari_eomt.evaluation.report import Report
     from napari_eomt.inference.progress import Progress
     from napari_eomt.training.opened import Annotated
@@ -53,6 +56,8 @@ class Checker:
             self.notes.append(f"Of {len(wanted)} images that check {MAX_CHECKED} are looked at.")
             wanted = [wanted[k] for k in places]
         self._truth.image_ids = tuple(wanted)
+        self.samples: dict[str, CheckSample] = {}
+        """What the last check has found on its first images, by their keys."""
 
     def iter_check(self, folder: Path) -> Generator[Progress, None, Report]:
         """Measure the model in a folder; each step is progress and a place to stop.
@@ -64,12 +69,28 @@ class Checker:
         """
         segmenter = load_segmenter(folder, self._device, self._params.precision)
         params = self._params.look()
-        source = ModelSource(segmenter, self._truth, params)
+        model = ModelSource(segmenter, self._truth, params)
+        self.samples = {}
+        source = _Sampled(model, self.samples)
         return (
             yield from iter_evaluate(
-                self._truth, source, task=source.task, name=folder.name, params=params
+                self._truth, source, task=model.task, name=folder.name, params=params
             )
         )
+
+
+class _Sampled:
+    """Keeps what a source says of the first images."""
+
+    def __init__(self, source: Source, samples: dict[str, CheckSample]) -> None:
+        self._source, self._samples = source, samples
+
+    def of(self, image_id: int) -> Predicted:
+        """Ask the source."""
+        found = self._source.of(image_id)
+        if len(self._samples) < MAX_SAMPLES:
+            self._samples[str(image_id)] = CheckSample.of(found.segmentation)
+        return found
 
 
 def score_of(report: Report, metric: str) -> float | None:

@@ -11,8 +11,10 @@ import torch
 from torch import distributed
 
 from napari_eomt.errors import ModelError, OutputError
+from napari_eomt.folder_swap import swapping
 from napari_eomt.models.load import resolve_device, resolve_dtype
 from napari_eomt.training.check import Checker, score_of
+from napari_eomt.training.check_samples import SAMPLES, save_samples
 from napari_eomt.training.checkpoint import Progressed, save_state
 from napari_eomt.training.engine import Engine
 from napari_eomt.training.environment import describe_environment
@@ -287,6 +289,8 @@ class _Loop:
         ]
         for name in names:
             report.save(folder / f"{name}.json")
+            if self._checker is not None:
+                save_samples(folder / f"{name}{SAMPLES}", self._checker.samples)
         self.tell("check", **self._scores, score=score, is_best=is_better)
         for tracker in self._trackers:
             known = {f"check/{k}": v for k, v in self._scores.items() if v is not None}
@@ -323,7 +327,6 @@ class _Loop:
         return folder
 
     def _write_adapter(self) -> None:
-        from napari_eomt.annotation.folder_swap import swapping
         from napari_eomt.training.lora import save_adapter
 
         folder = self._run.folder / ADAPTER
