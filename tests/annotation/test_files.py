@@ -13,12 +13,12 @@ from tests.annotation.random_edits import check, new_session, paint, proposal, r
 from napari_eomt.annotation import files, operations
 from napari_eomt.annotation.document import Document, FrameState
 from napari_eomt.annotation.files import load_document, save_document
-from napari_eomt.annotation.folder_swap import swapping
 from napari_eomt.annotation.image_ref import ImageRef, fingerprint
 from napari_eomt.annotation.label_pages import iter_pages, measured, present, write_pages
 from napari_eomt.annotation.rows import SegmentRow, segment_row
 from napari_eomt.annotation.session import Session
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import swapping
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.id_maps import areas, boxes
 from napari_eomt.structures.segments import Segment, Status

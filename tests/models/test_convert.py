@@ -19,7 +19,7 @@ from tests.models.original_layout import (
 )
 
 from napari_eomt.errors import EomtError, ModelError, OutputError
-from napari_eomt.models import convert, folders, transformers_folder
+from napari_eomt.models import convert, transformers_folder
 from napari_eomt.models.card import Sidecar, read_card
 from napari_eomt.models.catalog import find_model
 from napari_eomt.models.convert import to_original, to_transformers
@@ -273,7 +273,7 @@ def _full_disk_when_flushed(tmp_path, monkeypatch):
     def fsync(_file):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(folders.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     return _original_fault(dict)(tmp_path)
 
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field, ValidationError
 from napari_eomt.annotation.content import Content
 from napari_eomt.annotation.document import Document
 from napari_eomt.annotation.edits import Edit, SegmentChange, StateChange
-from napari_eomt.annotation.folder_swap import swapping, whole
 from napari_eomt.annotation.image_ref import ImageRef  # noqa: TC001 - pydantic reads it
 from napari_eomt.annotation.label_pages import iter_pages, measured, write_pages
 from napari_eomt.annotation.rows import (
@@ -27,6 +26,7 @@ from napari_eomt.annotation.rows import (
     segment_row,
 )
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import swapping, whole
 from napari_eomt.structures.segments import Status
 
 if TYPE_CHECKING:

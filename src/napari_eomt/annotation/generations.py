@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from napari_eomt.annotation.edits import Edit
 from napari_eomt.annotation.files import LABELS, TABLE, load_document, write_content
-from napari_eomt.annotation.folder_swap import TEMPORARY, swapping
 from napari_eomt.annotation.image_ref import ImageRef  # noqa: TC001 - pydantic reads it
 from napari_eomt.annotation.journal import Head, Record, decode, iter_records, read_head
 from napari_eomt.annotation.rows import Count, Row, first_error
 from napari_eomt.errors import DataError
+from napari_eomt.folder_swap import TEMPORARY, swapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,11 +14,11 @@ from pydantic import Field, ValidationError
 
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.files import SUFFIX, load_document, save_document
-from napari_eomt.annotation.folder_swap import whole
 from napari_eomt.annotation.rows import Count, Row, plain_text
 from napari_eomt.annotation.sessions import autosave_dir
 from napari_eomt.atomic import replacing
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import whole
 from napari_eomt.structures.segments import Status
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from napari_eomt.annotation.folder_swap import sync_folder
 from napari_eomt.annotation.journal import VERSION, Head, encode
+from napari_eomt.folder_swap import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

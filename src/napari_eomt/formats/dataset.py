@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_eomt.annotation.folder_swap import sync_folder
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import sync_folder
 from napari_eomt.formats import dataset_split
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_file import CocoFile, load_coco, save_coco

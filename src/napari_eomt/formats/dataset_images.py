@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_eomt.annotation.folder_swap import sync_folder
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import sync_folder
 from napari_eomt.formats.image_files import read_image, storable, suffix_for, write_image
 from napari_eomt.formats.safe_paths import folded, free_stem, inside
 

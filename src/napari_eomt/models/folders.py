@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from contextlib import contextmanager, suppress
-from secrets import token_hex
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from napari_eomt.errors import OutputError
+from napari_eomt.folder_swap import swapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,46 +58,19 @@ def check_out(out: Path, overwrite: bool, keep: Iterable[Path] = ()) -> None:
 def replacing_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield a new folder to write files in, which becomes `out` when the block ends well.
 
-    It lies beside `out`, so that renaming is one step of the file system. After an error, or
-    Ctrl-C, it is removed, and what was there before still is.
+    See `swapping`. After an error, or Ctrl-C, what was there before still is.
 
     Raises
     ------
     OutputError
         If it cannot be written: disk full, no permission; or something is there, see `check_out`.
     """
-    temporary = out.with_name(f".writing-{token_hex(6)}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        # Unflushed, a power cut may leave empty files under the final names; and it is then that
-        # a full disk shows.
-        for path in temporary.iterdir():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        check_out(out, overwrite)
-        _rename(temporary, out)
+        with swapping(out) as temporary:
+            yield temporary
+            check_out(out, overwrite)  # somebody may have been faster
     except (OSError, SafetensorError) as error:
         raise _cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rename(temporary: Path, out: Path) -> None:
-    # An empty folder can be renamed onto, everywhere but on Windows; a full one nowhere.
-    aside = out.with_name(f".replaced-{token_hex(6)}")
-    if not out.exists():
-        temporary.rename(out)
-        return
-    out.rename(aside)
-    try:
-        temporary.rename(out)
-    except BaseException:
-        aside.rename(out)
-        raise
-    with suppress(OSError):
-        shutil.rmtree(aside)
 
 
 def _cannot_write(out: Path, error: Exception) -> OutputError:

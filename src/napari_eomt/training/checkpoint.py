@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from napari_eomt.annotation.folder_swap import TEMPORARY, swapping
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import TEMPORARY, swapping
 from napari_eomt.models.transformers_folder import save_folder, save_tensors
 from napari_eomt.training.result import is_disk_error, reason_of
 

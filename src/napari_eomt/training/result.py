@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError
 
-from napari_eomt.annotation.folder_swap import swapping
 from napari_eomt.errors import OutputError
+from napari_eomt.folder_swap import swapping
 from napari_eomt.models.transformers_folder import save_folder
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_eomt import __version__
-from napari_eomt.annotation.folder_swap import whole
 from napari_eomt.atomic import replacing
 from napari_eomt.errors import DataError, OutputError
+from napari_eomt.folder_swap import whole
 from napari_eomt.formats.json_file import read_json
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.run_lock import is_running
