@@ -12,7 +12,6 @@ from torch import distributed
 
 from napari_eomt.errors import ModelError, OutputError
 from napari_eomt.folder_swap import swapping
-from napari_eomt.folder_swap import swapping
 from napari_eomt.models.load import resolve_device, resolve_dtype
 from napari_eomt.training.check import Checker, score_of
 from napari_eomt.training.check_samples import SAMPLES, save_samples
