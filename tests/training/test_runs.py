@@ -12,11 +12,13 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.run_lock import RunLock, is_running
 from napari_eomt.training.run_log import RunLog, read_rows
+from napari_eomt.training.run_places import new_run_folder, runs_dir
 from napari_eomt.training.runs import (
     RunPlan,
     RunSplit,
     create_run,
     delete_run,
+    find_runs,
     list_runs,
     load_run,
 )
@@ -172,3 +174,25 @@ def test_what_is_no_run_or_damaged_is_one_clear_error(run, tmp_path):
     with pytest.raises(DataError):
         load_run(run.folder)
     assert list_runs(tmp_path) == []
+
+
+def test_the_folder_of_runs_can_be_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("NAPARI_EOMT_RUNS_DIR", raising=False)
+    assert runs_dir().parts[-2:] == ("napari-eomt", "runs")
+    monkeypatch.setenv("NAPARI_EOMT_RUNS_DIR", str(tmp_path))
+    assert runs_dir() == tmp_path
+    folder = new_run_folder("my cells / day 3")
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("my-cells-day-3-20")
+    folder.mkdir()
+    assert new_run_folder("my cells / day 3") == folder.with_name(folder.name + "-2")
+    assert new_run_folder("..").parent == tmp_path
+
+
+def test_runs_from_elsewhere_are_found_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_EOMT_RUNS_DIR", str(tmp_path / "runs"))
+    one = create_run(tmp_path / "runs" / "one", PLAN, SPLIT)
+    other = create_run(tmp_path / "other", PLAN, SPLIT)
+    found = find_runs([other.folder, one.folder, tmp_path / "gone"])
+    assert {run.folder for run in found} == {one.folder, other.folder}
+    assert len(found) == 2

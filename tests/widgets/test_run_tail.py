@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.run_log import NAME, read_rows
 from napari_eomt.training.runs import RunPlan, RunSplit, create_run
-from napari_eomt.training.train import runs_dir as runs_dir_of_training
-from napari_eomt.widgets.run_places import find_runs, new_run_folder, runs_dir
 from napari_eomt.widgets.run_process import LOG, TrainingProcess, failure_of
 from napari_eomt.widgets.run_tail import RunNews, RunTail
 from napari_eomt.widgets.run_view import state_text
@@ -108,27 +106,6 @@ def test_time_left_is_that_of_the_last_steps(tmp_path):
     news = RunNews(run.folder, run, "running", tuple(rows))
     assert news.seconds_left == pytest.approx(0.5 * 20)
     assert "10 s left" in state_text(news)
-
-
-def test_the_folder_of_runs_is_that_of_training(tmp_path, monkeypatch):
-    monkeypatch.delenv("NAPARI_EOMT_RUNS_DIR", raising=False)
-    assert runs_dir() == runs_dir_of_training()
-    monkeypatch.setenv("NAPARI_EOMT_RUNS_DIR", str(tmp_path))
-    assert runs_dir() == runs_dir_of_training() == tmp_path
-    folder = new_run_folder("my cells / day 3")
-    assert folder.parent == tmp_path
-    assert folder.name.startswith("my-cells-day-3-20")
-    folder.mkdir()
-    assert new_run_folder("my cells / day 3") == folder.with_name(folder.name + "-2")
-    assert new_run_folder("..").parent == tmp_path
-
-
-def test_runs_from_elsewhere_are_found_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("NAPARI_EOMT_RUNS_DIR", str(tmp_path / "runs"))
-    one, other = new_run(tmp_path / "runs" / "one"), new_run(tmp_path / "other")
-    found = find_runs([other.folder, one.folder, tmp_path / "gone"])
-    assert {run.folder for run in found} == {one.folder, other.folder}
-    assert len(found) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,10 @@ from napari_eomt.training.params import TrainParams
 from napari_eomt.training.run_lock import is_running
 from napari_eomt.training.run_log import NAME as METRICS
 from napari_eomt.training.run_log import Row, read_rows
+from napari_eomt.training.run_places import runs_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FORMAT: Literal["napari-eomt run"] = "napari-eomt run"
 PARAMS, ENVIRONMENT, SPLIT, STOP = "params.json", "environment.json", "split.json", "stop"
@@ -272,6 +276,21 @@ def list_runs(folder: Path | str) -> list[Run]:
         with suppress(DataError):
             found.append(load_run(path))
     return sorted(found, key=lambda run: run.plan.created, reverse=True)
+
+
+def find_runs(others: Iterable[Path] = ()) -> list[Run]:
+    """Return the runs in the folder of runs and in some other places, the newest first.
+
+    Parameters
+    ----------
+    others : iterable of Path
+        Runs that were opened from elsewhere; those that are gone are left out.
+    """
+    found = {run.folder.resolve(): run for run in list_runs(runs_dir())}
+    for folder in others:
+        with suppress(DataError):
+            found.setdefault(folder.resolve(), load_run(folder))
+    return sorted(found.values(), key=lambda run: run.plan.created, reverse=True)
 
 
 def delete_run(run: Run) -> None:

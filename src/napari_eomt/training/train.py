@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import platformdirs
 
 from napari_eomt.errors import DataError
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.training.loop import iter_train
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.ranks import ranks
+from napari_eomt.training.run_places import new_run_folder
 from napari_eomt.training.runs import Run, check_free, create_run, load_run
 from napari_eomt.training.setup import set_up, set_up_again
 from napari_eomt.training.train_progress import drive
@@ -25,16 +22,6 @@ if TYPE_CHECKING:
     from napari_eomt.training.opened import Annotated
     from napari_eomt.training.setup import Setup
     from napari_eomt.training.train_progress import TrainProgress
-
-RUNS_DIR_VARIABLE = "NAPARI_EOMT_RUNS_DIR"
-
-
-def runs_dir() -> Path:
-    """Return the folder of runs that are given none; NAPARI_EOMT_RUNS_DIR names another."""
-    chosen = os.environ.get(RUNS_DIR_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    return platformdirs.user_data_path("napari-eomt", appauthor=False) / "runs"
 
 
 def train(
@@ -146,10 +133,4 @@ def begin_run(folder: Path, setup: Setup) -> Run:
 def new_folder(dataset: Annotated | Path | str) -> Path:
     """Return a folder for a run of today, in `runs_dir`, that is not there."""
     path = Path(dataset) if isinstance(dataset, Path | str) else dataset.path.parent
-    name = path.stem if path.is_file() else path.name
-    start = f"{name or 'run'}-{datetime.now().astimezone():%Y-%m-%d}"
-    folder, number = runs_dir() / start, 1
-    while folder.exists():
-        number += 1
-        folder = runs_dir() / f"{start}-{number}"
-    return folder
+    return new_run_folder(path.stem if path.is_file() else path.name)

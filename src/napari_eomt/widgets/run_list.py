@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.errors import DataError
-from napari_eomt.widgets.run_places import find_runs, runs_dir
+from napari_eomt.training.run_places import runs_dir
+from napari_eomt.training.runs import find_runs
 from napari_eomt.widgets.run_tail import RunTail
 from napari_eomt.widgets.run_view import score_text
 

@@ -201,7 +201,7 @@ class TrainPage(QWidget):
         if source is None or parts is None:
             self._say(self.data.problem or "Choose what to learn from first.", is_error=True)
             return
-        from napari_eomt.widgets.run_places import new_run_folder
+        from napari_eomt.training.run_places import new_run_folder
 
         model = str(self.model.currentData())
         ref = self._ref(model)
