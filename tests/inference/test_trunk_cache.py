@@ -145,6 +145,15 @@ def test_a_job_does_not_push_out_its_own(tmp_path):
     assert "new" in cache
 
 
+def test_files_that_may_not_replace_others_take_what_is_free(tmp_path):
+    bound = 3 * (BYTES + HEADER_BYTES)
+    TrunkCache(0, tmp_path, bound).put("old", tokens(0))
+    cache = TrunkCache(0, tmp_path, bound, may_replace=False)
+    for i in range(4):
+        cache.put(str(i), tokens(i))
+    assert [key in cache for key in ("old", "0", "1", "2", "3")] == [True] * 3 + [False] * 2
+
+
 def test_zero_is_off(tmp_path):
     assert open_trunk_cache(0) is None
     assert not cache_dir().joinpath("trunk").exists()

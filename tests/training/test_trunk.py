@@ -10,7 +10,7 @@ from tests.training.tiny import ARCHITECTURES, pixels, tiny_model
 
 from napari_eomt.inference.trunk_cache import TrunkCache
 from napari_eomt.training.network import TrainingNetwork
-from napari_eomt.training.trunk import trunk_fingerprint, trunk_tokens, view_key
+from napari_eomt.training.trunk import Shared, trunk_fingerprint, trunk_tokens, view_key
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -135,3 +135,25 @@ def test_keys_tell_views_apart():
     }
     assert len(keys) == 12
     assert view_key("f", "a", {"x": 1, "y": 2}) == view_key("f", "a", {"y": 2, "x": 1})
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_what_prediction_keeps_is_not_made_again(is_same):
+    network = TrainingNetwork(tiny_model("eomt"), is_trunk_frozen=True)
+    predicted = TrunkCache(10**6, dtype=None)
+    predicted.put("theirs 1", network.trunk(pixels())[1])
+    shared = Shared(predicted, lambda i: f"theirs {i}", lambda _: is_same)
+    made = []
+
+    def make_pixels(which):
+        made.extend(which)
+        return pixels()[list(which)]
+
+    own = TrunkCache(10**6)
+    tokens = trunk_tokens(network, ["a", "b"], make_pixels, own, shared=shared)
+    torch.testing.assert_close(tokens, network.trunk(pixels()))
+    assert made == [0]
+    assert ("theirs 0" in predicted) is is_same
+    # From now on it has its own.
+    assert torch.equal(trunk_tokens(network, ["a", "b"], make_pixels, own), tokens)
+    assert made == [0]

@@ -264,7 +264,7 @@ def window_pixels(
             f"{tile} covers {height} × {width} px of the canvas {canvas.shape}; "
             f"1 to {size} px were expected."
         )
-    table = _normalised(card.image_mean, card.image_std)
+    table = normalised_levels(card.image_mean, card.image_std)
     pixels = np.empty((3, size, size), np.float32)
     for channel in range(3):
         pixels[channel] = table[channel, 0]
@@ -273,7 +273,7 @@ def window_pixels(
 
 
 @lru_cache(maxsize=8)
-def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:
+def normalised_levels(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:
     """Return (3, 256) float32: the normalised value of every grey level, in each channel."""
     # Rescaled in float64, normalised in float32: the order that transformers keeps.
     grey = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)

@@ -41,6 +41,8 @@ class TrunkCache:
         an image takes 6.6 MB in float32. By default tokens are kept as they come.
     is_durable : bool
         Whether all that is put goes to files.
+    may_replace : bool
+        Whether a file that is written may take the place of others.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class TrunkCache:
         *,
         dtype: torch.dtype | None = torch.float32,
         is_durable: bool = False,
+        may_replace: bool = True,
     ) -> None:
         if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(f"Tokens are kept as float32, float16 or bfloat16, not {dtype}.")
@@ -58,7 +61,11 @@ class TrunkCache:
         self._memory: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._memory_bytes, self._in_memory = memory_bytes, 0
         has_files = folder is not None and disk_bytes > 0
-        self._files = TrunkFiles(folder, disk_bytes) if folder is not None and has_files else None
+        self._files = (
+            TrunkFiles(folder, disk_bytes, may_replace=may_replace)
+            if folder is not None and has_files
+            else None
+        )
         self._waiting: queue.Queue[tuple[str, torch.Tensor]] | None = (
             queue.Queue() if is_durable and has_files else None
         )
@@ -158,14 +165,21 @@ class TrunkCache:
                 self._waiting.task_done()
 
 
-def open_trunk_cache(disk_bytes: int) -> TrunkCache | None:
+def open_trunk_cache(
+    disk_bytes: int, memory_bytes: int | None = None, *, may_replace: bool = True
+) -> TrunkCache | None:
     """Open the cache that all predictions of this user share.
 
     Parameters
     ----------
     disk_bytes : int
-        Bound of its files, of which there are never more than a quarter of the free disk; a
-        quarter of the bound, up to 256 MB, is in memory as well. 0 is no cache at all.
+        Bound of its files, which is never more than a quarter of the free disk. 0 is no cache at
+        all.
+    memory_bytes : int, optional
+        Of what is in memory as well; by default a quarter of the bound, 256 MB at most.
+    may_replace : bool
+        Whether what is new may take the place of what is there: not of a training, whose images
+        are many and not those that somebody looks at.
     """
     if disk_bytes <= 0:
         return None
@@ -175,5 +189,8 @@ def open_trunk_cache(disk_bytes: int) -> TrunkCache | None:
         disk = min(disk_bytes, int(_SHARE_OF_DISK * shutil.disk_usage(folder).free))
     except OSError:
         disk = 0
-    memory = min(_MAX_MEMORY, int(_SHARE_OF_BYTES * disk_bytes))
-    return TrunkCache(memory, folder, disk, dtype=None, is_durable=True)
+    if memory_bytes is None:
+        memory_bytes = min(_MAX_MEMORY, int(_SHARE_OF_BYTES * disk_bytes))
+    return TrunkCache(
+        memory_bytes, folder, disk, dtype=None, is_durable=True, may_replace=may_replace
+    )

@@ -43,6 +43,8 @@ class TrunkFiles:
         Made if it is not there.
     max_bytes : int
         Bound of all files; for several processes each looks at the folder now and then.
+    may_replace : bool
+        Whether what is written may take the place of what is there.
 
     Attributes
     ----------
@@ -50,9 +52,9 @@ class TrunkFiles:
         What the user should know; whoever shows one takes it out.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, *, may_replace: bool = True) -> None:
         self.notes: list[str] = []
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder, self._max_bytes, self._may_replace = folder, max_bytes, may_replace
         # Bytes, and the job that used them last.
         self._files: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._used = self._written = self._job = 0
@@ -147,7 +149,7 @@ class TrunkFiles:
                 if self._used + size <= self._max_bytes or not self._files:
                     return True
                 key, (_, job) = next(iter(self._files.items()))
-            if self._job and job == self._job:
+            if not self._may_replace or (self._job and job == self._job):
                 return False
             self._forget(key)
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, overload
 
 import torch
 
+from napari_eomt.inference.canvas_views import content_of, tokens_key
 from napari_eomt.training.batches import to_batch, to_pixels, to_targets
 from napari_eomt.training.feed import iter_ahead, loader_count, step_numbers
 from napari_eomt.training.step import Batch
-from napari_eomt.training.trunk import trunk_fingerprint, trunk_tokens, view_key
+from napari_eomt.training.trunk import Shared, trunk_fingerprint, trunk_tokens, view_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -163,6 +164,8 @@ class Kept:
     cache : TrunkCache
     precision : torch.dtype
         That the trunk runs in.
+    predicted : TrunkCache, optional
+        What prediction keeps: views that it has seen are taken from there.
     """
 
     def __init__(
@@ -171,10 +174,12 @@ class Kept:
         card: ModelCard,
         cache: TrunkCache,
         precision: torch.dtype,
+        predicted: TrunkCache | None = None,
     ) -> None:
         self.cache = cache
-        self._card, self._precision = card, precision
-        self._fingerprint = trunk_fingerprint(network, precision)
+        self._card, self._precision, self._predicted = card, precision, predicted
+        normalisation = (card.image_mean, card.image_std)
+        self._fingerprint = trunk_fingerprint(network, precision, normalisation)
 
     def batch(
         self, samples: Sequence[Sample], network: TrainingNetwork, device: torch.device
@@ -185,7 +190,20 @@ class Kept:
         def pixels(which: Sequence[int]) -> torch.Tensor:
             return to_pixels([samples[i] for i in which], self._card, device)
 
-        tokens = trunk_tokens(network, keys, pixels, self.cache, precision=self._precision)
+        def key_of(i: int) -> str:
+            return tokens_key(self._fingerprint, content_of(samples[i].pixels))
+
+        def is_same(i: int) -> bool:
+            # A tile of an image that is resized is cut with other rounding.
+            view = samples[i].view
+            whole = (0, 0, *view.canvas)
+            tile = view.tile
+            return not view.orientation and (tile.y0, tile.x0, tile.y1, tile.x1) == whole
+
+        shared = None if self._predicted is None else Shared(self._predicted, key_of, is_same)
+        tokens = trunk_tokens(
+            network, keys, pixels, self.cache, precision=self._precision, shared=shared
+        )
         targets = [to_targets(sample).to(device) for sample in samples]
         return Batch(targets, tokens=tokens)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+from napari_eomt.models import trunk_fingerprint as fingerprint
+from napari_eomt.models.trunk_fingerprint import run_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,30 +19,26 @@ if TYPE_CHECKING:
     from napari_eomt.training.network import TrainingNetwork
 
 
-def trunk_fingerprint(network: TrainingNetwork, precision: torch.dtype = torch.float32) -> str:
+def trunk_fingerprint(
+    network: TrainingNetwork,
+    precision: torch.dtype = torch.float32,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
+) -> str:
     """Tell trunks apart: two of one fingerprint make the same of the same pixels.
+
+    In float32 it is that of a model that predicts with the same trunk on the same kind of device.
 
     Parameters
     ----------
     network : TrainingNetwork
     precision : torch.dtype
         That the trunk is run in.
-
-    Returns
-    -------
-    str
-        Of the weights and of all settings that they are used with.
+    normalisation : (mean, std)
+        Of 8-bit pixels, divided by 255.
     """
-    config: Any = network.model.config
-    names = ("patch_size", "num_attention_heads", "layer_norm_eps", "hidden_act", "rope_parameters")
-    settings: list[object] = [type(network.model).__name__, network.input_size, str(precision)]
-    settings += [getattr(config, name, None) for name in names]
-    digest = hashlib.sha256(json.dumps(settings, default=str).encode())
-    for part in network.trunk_modules():
-        for name, tensor in part.state_dict().items():
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-            digest.update(memoryview(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()))
-    return digest.hexdigest()
+    device = network.model.query.weight.device
+    how = run_as(device, precision, is_autocast=True)
+    return fingerprint.trunk_fingerprint(network.model, network.input_size, how, normalisation)
 
 
 def view_key(fingerprint: str, image_id: str, view: object) -> str:
@@ -62,6 +62,25 @@ def view_key(fingerprint: str, image_id: str, view: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What prediction keeps of the same trunk, for the views at hand.
+
+    Parameters
+    ----------
+    cache : TrunkCache
+        Prediction's.
+    key_of : callable
+        Takes an index of a view and names it as prediction does.
+    is_same : callable
+        Whether prediction sees the view at an index, so that it should be kept for it.
+    """
+
+    cache: TrunkCache
+    key_of: Callable[[int], str]
+    is_same: Callable[[int], bool]
+
+
 def trunk_tokens(
     network: TrainingNetwork,
     keys: Sequence[str],
@@ -69,6 +88,7 @@ def trunk_tokens(
     cache: TrunkCache,
     *,
     precision: torch.dtype = torch.float32,
+    shared: Shared | None = None,
 ) -> torch.Tensor:
     """Return what the frozen trunk makes of some views, computing only what is not kept.
 
@@ -84,6 +104,8 @@ def trunk_tokens(
     cache : TrunkCache
     precision : torch.dtype
         float32, or the half precision to run the trunk in.
+    shared : Shared, optional
+        Asked for what is not in `cache`.
 
     Returns
     -------
@@ -98,7 +120,7 @@ def trunk_tokens(
     if not network.is_trunk_frozen:
         raise ValueError("The trunk learns: what it makes of a view cannot be kept. Freeze it.")
     device = network.model.query.weight.device
-    kept = [cache.get(key) for key in keys]
+    kept = [_kept(i, key, cache, shared) for i, key in enumerate(keys)]
     missing = [i for i, tokens in enumerate(kept) if tokens is None]
     found = [(i, tokens) for i, tokens in enumerate(kept) if tokens is not None]
     parts: dict[int, torch.Tensor] = {}
@@ -112,6 +134,17 @@ def trunk_tokens(
             made = network.trunk(pixels)
         for i, tokens in zip(missing, made, strict=True):
             cache.put(keys[i], tokens)
+            if shared is not None and shared.is_same(i):
+                shared.cache.put(shared.key_of(i), tokens)
             # As it would come back from the cache, so that a step does not depend on it.
-            parts[i] = tokens.to(cache.dtype).float()
+            parts[i] = tokens.to(cache.dtype or tokens.dtype).float()
     return torch.stack([parts[i] for i in range(len(keys))])
+
+
+def _kept(i: int, key: str, cache: TrunkCache, shared: Shared | None) -> torch.Tensor | None:
+    tokens = cache.get(key)
+    if tokens is None and shared is not None:
+        tokens = shared.cache.get(shared.key_of(i))
+        if tokens is not None:
+            cache.put(key, tokens)
+    return tokens

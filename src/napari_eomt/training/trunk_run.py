@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_eomt.inference.trunk_cache import TrunkCache
+from napari_eomt.inference.trunk_cache import TrunkCache, open_trunk_cache
+from napari_eomt.settings import load_settings
 from napari_eomt.training.free_memory import free_memory
 from napari_eomt.training.supply import Kept
 
@@ -48,7 +49,12 @@ def keep_trunk(
     except OSError:
         disk = 0
     cache = TrunkCache(memory, folder, disk, dtype=precision)
-    return Kept(network, learner.card, cache, precision)
+    predicted = None
+    if precision == torch.float32:
+        # In half precision prediction rounds the weights as well: it makes other tokens.
+        bound = load_settings().trunk_bytes
+        predicted = open_trunk_cache(bound, memory_bytes=0, may_replace=False)
+    return Kept(network, learner.card, cache, precision, predicted)
 
 
 def forget_trunk(folder: Path) -> None:
