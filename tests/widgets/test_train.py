@@ -134,9 +134,18 @@ def test_a_model_learns_and_is_used(qtbot, make_dock, nuclei, tmp_path):
 
     # What it found before and after on an image that checks.
     assert page.samples.images.count() == len(split["val"])
-    page.samples.show_button.click()
-    qtbot.waitUntil(lambda: len(page.samples._pictures) == 2, timeout=WAIT_MS)
-    assert page.samples.captions["after"].text().startswith("after (step ")
+    samples = page.samples
+    qtbot.waitUntil(
+        lambda: samples.captions["after"].text().startswith("after (step 4): "), timeout=WAIT_MS
+    )
+    kept = {side: caption.text() for side, caption in samples.captions.items()}
+    assert kept["before"].startswith("before: ")
+    assert not samples.show_button.isVisible()  # its checks have kept it
+    # The worker finds the same as they did, of what is there at the end.
+    samples.show_button.click()
+    qtbot.waitUntil(lambda: not samples.is_running, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: samples.captions["after"].text() == kept["after"], timeout=WAIT_MS)
+    assert samples.captions["before"].text().startswith("before: ")
 
     # Weights that were drawn at random find nothing after four steps either.
     assert page.view.use.text() == "Use the last state all the same"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from qtpy.QtCore import Qt, Signal
@@ -19,47 +19,29 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.widgets.run_samples import (
+    CheckImage,
+    Picture,
+    Side,
+    draw,
+    kept_pictures,
+    objects_text,
+    step_after,
+    when,
+)
+from napari_eomt.widgets.run_view import result_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_eomt.structures.frames import Frame
     from napari_eomt.widgets.jobs import Jobs
     from napari_eomt.widgets.run_tail import RunNews
     from napari_eomt.widgets.run_watch import Background
     from napari_eomt.worker.messages import Cancelled, Failed, Finished, FrameDone, ModelRef
 
-Side = Literal["before", "after"]
-
 SIDE_PX = 480
 """Of a picture that is kept; shown are as many pixels as there is room for."""
-
-
-class CheckImage:
-    """An image of a dataset as a frame source, read in the thread that asks for it.
-
-    Parameters
-    ----------
-    dataset : str
-        Its COCO file.
-    key : str
-        Of the image.
-    name : str
-    """
-
-    n_frames = 1
-
-    def __init__(self, dataset: str, key: str, name: str) -> None:
-        self._dataset, self._key, self.name = dataset, key, name
-        self.pixels: Frame | None = None
-        """As they were read last."""
-
-    def frame(self, index: int) -> Frame:
-        """Read it."""
-        from napari_eomt.evaluation.truth import open_truth
-
-        self.pixels = open_truth(self._dataset).image(int(self._key))
-        return self.pixels
 
 
 @dataclass
@@ -69,13 +51,14 @@ class _Wish:
     side: Side
     source: CheckImage
     key: str
-    step: int | None
+    words: str
 
 
 class BeforeAfter(QWidget):
-    """Two pictures of a check image; the model runs when somebody asks, in the GPU worker.
+    """Two pictures of a check image: what the model found at the start, and what it finds now.
 
-    Once asked for, the right one follows the best state as it learns.
+    Of the first images a run's own checks keep that, and the pictures follow them as it learns. Of
+    the others the models are run when somebody asks, in the GPU worker.
 
     Parameters
     ----------
@@ -100,9 +83,10 @@ class BeforeAfter(QWidget):
         self._news: RunNews | None = None
         self._wishes: dict[int, _Wish] = {}
         self._pictures: dict[Side, QPixmap] = {}
-        self._followed: tuple[Path, str] | None = None
-        self._shown_step: int | None = None
+        self._image: CheckImage | None = None
         self._offered: Path | None = None
+        self._read: object = None
+        self._run_step: int | None = None
         self.images = QComboBox()
         self.images.setToolTip("An image that checks: nothing was learnt from it.")
         self.images.setSizeAdjustPolicy(
@@ -116,23 +100,7 @@ class BeforeAfter(QWidget):
         )
         self.sides: dict[Side, QLabel] = {"before": QLabel(), "after": QLabel()}
         self.captions: dict[Side, QLabel] = {"before": QLabel(), "after": QLabel()}
-        top = QHBoxLayout()
-        top.addWidget(self.images, 1)
-        top.addWidget(self.show_button)
-        pictures = QGridLayout()
-        for k, side in enumerate(self.sides):
-            picture, caption = self.sides[side], self.captions[side]
-            picture.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            picture.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignHCenter)
-            caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-            caption.setWordWrap(True)
-            pictures.addWidget(caption, 0, k)
-            pictures.addWidget(picture, 1, k)
-            pictures.setColumnStretch(k, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(top)
-        layout.addLayout(pictures)
+        self._lay_out()
         self.show_button.clicked.connect(self.run)
         self.images.currentIndexChanged.connect(self._on_image)
         jobs.frame_done.connect(self._on_frame)
@@ -147,22 +115,16 @@ class BeforeAfter(QWidget):
         return bool(self._wishes)
 
     def show_run(self, news: RunNews | None) -> None:
-        """Offer the check images of a run, and follow its best state if it is being watched."""
+        """Offer the check images of a run, and show what its checks have found on the chosen."""
         has_model = news is not None and news.run is not None and news.run.model_folder is not None
         self.setVisible(has_model and self._offer(news))
         self._news = news
-        if self._followed is None or news is None or news.best is None:
-            return
-        is_same = self._followed == (news.folder, str(self.images.currentData()))
-        if is_same and news.best[0] != self._shown_step and not self.is_running:
-            self._start("after")
+        self._read_kept()
 
     def run(self) -> None:
         """Run both models on the chosen image."""
-        news, key = self._news, self.images.currentData()
-        if news is None or key is None or self.is_running:
+        if self._image is None or self.is_running:
             return
-        self._followed = news.folder, str(key)
         self._start("before")
         self._start("after")
 
@@ -172,31 +134,60 @@ class BeforeAfter(QWidget):
             return False
         if news.folder == self._offered:
             return self.images.count() > 0
-        self._offered = news.folder
-        self._forget()
+        self._offered, self._news = news.folder, news
         self.images.blockSignals(True)
         self.images.clear()
         split = news.split
         for key in () if split is None else split.val:
-            self.images.addItem(split.names.get(key, f"image {key}") if split else key, key)
+            name = split.names.get(key, f"image {key}") if split else key
+            # Of the folders that it is in nobody needs to read.
+            self.images.addItem(name.rpartition("/")[2], key)
+            self.images.setItemData(self.images.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
         self.images.blockSignals(False)
+        self._forget()
         return self.images.count() > 0
 
-    def _start(self, side: Side) -> None:
-        news, key = self._news, self.images.currentData()
-        if news is None or news.run is None or key is None:
+    def _read_kept(self) -> None:
+        """Show what the checks have found, if there was one since that was shown."""
+        news, image = self._news, self._image
+        if news is None or image is None or not self.isVisibleTo(self.parentWidget()):
             return
-        plan, folder = news.run.plan, news.run.model_folder
+        known = (news.folder, image.key, len(news.checks), news.is_running)
+        if known == self._read:
+            return
+        self._read = known
+        self._background.do(
+            lambda: kept_pictures(news, image, SIDE_PX),
+            lambda found: self._show_kept(image, found),
+            self._on_unreadable,
+        )
+
+    def _show_kept(self, image: CheckImage, found: dict[Side, Picture]) -> None:
+        if image is not self._image:
+            return
+        self.show_button.setVisible(not found)
+        for side, picture in found.items():
+            self._show(side, picture)
+
+    def _on_unreadable(self, message: str, _: str) -> None:
+        """Offer to run the models instead, and say why on the button."""
+        self.show_button.setVisible(True)
+        self.captions["before"].setText(f"⚠ {message}")
+
+    def _start(self, side: Side) -> None:
+        news, image = self._news, self._image
+        if news is None or news.run is None or image is None:
+            return
+        plan, folder, step = news.run.plan, result_folder(news), step_after(news)
         model = plan.model if side == "before" else str(folder)
-        step = news.best[0] if side == "after" and news.best is not None else None
-        if side == "after" and step != self._shown_step:
+        if side == "after" and step != self._run_step:
             # The worker knows models by their folder, in which there is another one by now.
             self._jobs.client.release()
-            self._shown_step = step
-        source = CheckImage(plan.val_dataset or plan.dataset, str(key), self.images.currentText())
+            self._run_step = step
         name = uuid4().hex
-        job = self._jobs.client.segment(self._ref(model), source, [0], plan.resolved.look(), name)
-        self._wishes[job] = _Wish(side, source, name, step)
+        job = self._jobs.client.segment(self._ref(model), image, [0], plan.resolved.look(), name)
+        words = "before" if side == "before" else when(news, step)
+        self._wishes[job] = _Wish(side, image, name, words)
         self.captions[side].setText(f"{side}: running…")
         self.show_button.setEnabled(False)
 
@@ -204,27 +195,20 @@ class BeforeAfter(QWidget):
         wish = self._wishes.get(event.job)
         if wish is None or wish.source.pixels is None:
             return
-        pixels, segmentation = wish.source.pixels, event.segmentation
-        n = len(segmentation.segments)
-        when = "" if wish.step is None else f" (step {wish.step:,})"
-        objects = "1 object" if n == 1 else f"{n:,} objects"
+        pixels, found = wish.source.pixels, event.segmentation
+        caption = f"{wish.words}: {objects_text(len(found.segments))}"
 
-        def draw() -> Any:
-            from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
-            from napari_eomt.viewer.thumbnails import thumbnail
+        def show(picture: Picture) -> None:
+            if wish.source is self._image:
+                self._show(wish.side, picture)
 
-            card = find_model(DEFAULT_MODEL)  # how the picture looks depends on no model
-            return thumbnail(pixels, segmentation.id_map, card, SIDE_PX)
+        self._background.do(lambda: Picture(draw(pixels, found.id_map, SIDE_PX), caption), show)
 
-        self._background.do(
-            draw, lambda picture: self._show(wish, picture, f"{wish.side}{when}: {objects}")
-        )
-
-    def _show(self, wish: _Wish, picture: Any, caption: str) -> None:
-        h, w, _ = picture.shape
-        image = QImage(picture.tobytes(), w, h, 3 * w, QImage.Format.Format_RGB888)
-        self._pictures[wish.side] = QPixmap.fromImage(image.copy())
-        self.captions[wish.side].setText(caption)
+    def _show(self, side: Side, picture: Picture) -> None:
+        h, w, _ = picture.pixels.shape
+        image = QImage(picture.pixels.tobytes(), w, h, 3 * w, QImage.Format.Format_RGB888)
+        self._pictures[side] = QPixmap.fromImage(image.copy())
+        self.captions[side].setText(picture.caption)
         self._fit()
 
     def _fit(self) -> None:
@@ -244,12 +228,18 @@ class BeforeAfter(QWidget):
 
     def _on_image(self) -> None:
         self._forget()
+        self._read_kept()
 
     def _forget(self) -> None:
         """Show nothing: what is shown is of another image."""
         for job in self._wishes:
             self._jobs.client.cancel(job)
-        self._followed = self._shown_step = None
+        self._read = self._run_step = self._image = None
+        news, key = self._news, self.images.currentData()
+        if news is not None and news.run is not None and key is not None:
+            plan = news.run.plan
+            dataset = plan.val_dataset or plan.dataset
+            self._image = CheckImage(dataset, str(key), self.images.currentText())
         self._pictures.clear()
         for side in self.sides:
             self.sides[side].clear()
@@ -269,3 +259,21 @@ class BeforeAfter(QWidget):
             self.captions[wish.side].setText(f"{wish.side}: failed")
             self.failed.emit(event.message, event.details)
         self.show_button.setEnabled(not self._wishes)
+
+    def _lay_out(self) -> None:
+        top, pictures = QHBoxLayout(), QGridLayout()
+        top.addWidget(self.images, 1)
+        top.addWidget(self.show_button)
+        for k, side in enumerate(self.sides):
+            picture, caption = self.sides[side], self.captions[side]
+            picture.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            picture.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignHCenter)
+            caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+            caption.setWordWrap(True)
+            pictures.addWidget(caption, 0, k)
+            pictures.addWidget(picture, 1, k)
+            pictures.setColumnStretch(k, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(top)
+        layout.addLayout(pictures)

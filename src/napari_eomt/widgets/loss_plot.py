@@ -27,7 +27,7 @@ _LINES = (
 """Styles of lines, and how a legend writes them."""
 
 _LOSS_WORDS = {"loss": "all", "mask": "masks", "dice": "overlap", "classes": "classes"}
-_HEIGHT, _RATE_HEIGHT, _AXIS_HEIGHT = 96, 64, 20
+_HEIGHT, _RATE_HEIGHT, _AXIS_HEIGHT = 100, 68, 20
 _AXIS_WIDTH = 44  # of all alike, so that a step is at the same place in each
 _FONT_PT = 8
 
@@ -111,6 +111,8 @@ class RunPlots(QWidget):
         plot.setMouseEnabled(x=False, y=False)
         # The page scrolls under the wheel.
         plot.viewport().setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        # Else numbers at the ends of the axes are cut.
+        plot.plotItem.setContentsMargins(0, 3, 10, 3)
         font = QFont(self.font())
         font.setPointSize(_FONT_PT)
         for side in ("left", "bottom"):

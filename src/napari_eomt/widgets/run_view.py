@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.widgets.run_samples import is_no_better
 from napari_eomt.widgets.score_table import Figures, ScoreTable, read_figures
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class RunView(QWidget):
         self._drawn: object = None
         self._read: object = None
         self._colors = ("", "")
-        self._details = ""
+        self._primary = self._details = ""
         self.plots: RunPlots | None = None
         self.title, self.about = _text(), _text()
         self.state = _text()
@@ -82,9 +83,11 @@ class RunView(QWidget):
         """What is shown."""
         return self._news
 
-    def show_colors(self, background: str, text: str) -> None:
-        """Take the colours of a theme."""
+    def show_colors(self, background: str, text: str, primary: str = "") -> None:
+        """Take the colours of a theme, and the style of a primary button in it."""
         self._colors = (background, text)
+        self._primary = primary
+        self._style_use()
         self._drawn = None
         if self.plots is not None:
             self.plots.show_colors(background, text)
@@ -95,7 +98,7 @@ class RunView(QWidget):
         self._news = ()
         self.setVisible(True)
         self._show_buttons(stop=True)
-        self.title.setText("")
+        self.title.setVisible(False)
         self.about.setVisible(False)
         self.state.setText(text)
         self.progress.setVisible(True)
@@ -136,12 +139,14 @@ class RunView(QWidget):
             self._show_buttons()
             self.progress.setVisible(False)
             self.title.setText(f"<b>{len(news)} runs</b>")
+            self.title.setVisible(True)
             self.about.setVisible(False)
             self.state.setVisible(False)
         self._draw()
         self._read_scores()
 
     def _show_one(self, news: RunNews, problem: str, details: str) -> None:
+        self.title.setVisible(True)
         self._details = f"{problem}\n\n{details}" if problem else ""
         self.title.setText(f"<b>{news.folder.name}</b>")
         self.title.setToolTip(str(news.folder))
@@ -156,12 +161,13 @@ class RunView(QWidget):
         self._show_buttons(
             stop=news.is_running,
             resume=news.is_resumable,
-            use=result_folder(news) is not None,
+            use=result_folder(news) is not None and not (news.is_running and is_no_better(news)),
             folder=True,
             details=bool(problem and details),
         )
         self.stop.setEnabled(not news.is_stopping)
         self.use.setText(_USE_LAST if is_no_better(news) else _USE)
+        self._style_use()
         self.use.setToolTip(
             "Segment with what was learnt last. On the images that check it is not better than the "
             "model of the start."
@@ -169,6 +175,10 @@ class RunView(QWidget):
             else "Segment with what was learnt: the best state on the images that check, or "
             "without such images the last one."
         )
+
+    def _style_use(self) -> None:
+        """Show what is advised as the primary button, and nothing else."""
+        self.use.setStyleSheet("" if self.use.text() == _USE_LAST else self._primary)
 
     def _show_buttons(
         self,
@@ -207,13 +217,15 @@ class RunView(QWidget):
 
     def _read_scores(self) -> None:
         """Read the reports if there was a check since they were read."""
-        known = [(each.folder, len(each.checks)) for each in self._news]
+        known = [(each.folder, len(each.checks), each.is_running) for each in self._news]
         if known == self._read:
             return
         self._read = known
         folders = [each.folder for each in self._news]
+        after = ["last" if is_no_better(each) else "best" for each in self._news]
+        pairs = list(zip(folders, after, strict=True))
         self._background.do(
-            lambda: [read_figures(folder) for folder in folders],
+            lambda: [read_figures(folder, name) for folder, name in pairs],
             lambda found: self._show_scores(folders, found),
             lambda message, _: self._on_unreadable(message),
         )
@@ -222,6 +234,10 @@ class RunView(QWidget):
         if folders != [each.folder for each in self._news]:
             return
         if len(found) == 1:
+            if self._news[0].is_running:
+                # The curve tells, and there is no "after" yet.
+                self.scores.show_columns([])
+                return
             self.scores.show_columns([("before", found[0][0]), ("after", found[0][1])])
         else:
             names = [folder.name for folder in folders]
@@ -268,11 +284,6 @@ def result_folder(news: RunNews) -> Path | None:
     if news.run is None:
         return None
     return news.run.last if is_no_better(news) else news.run.model_folder
-
-
-def is_no_better(news: RunNews) -> bool:
-    """Whether there were checks, and all said that the model of the start is the best."""
-    return news.best is not None and news.best[0] == 0
 
 
 def about_text(news: RunNews) -> str:

@@ -25,7 +25,11 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("f1", "F1", "Precision and recall in one, at IoU 0.5."),
     ("pq", "PQ", "Panoptic quality: how many are found, and how well."),
     ("miou", "mIoU", "How much of each category's area agrees."),
-    ("edits_per_100", "Edits", "Clicks that a person would need for each 100 objects."),
+    (
+        "edits_per_100",
+        "Edits",
+        "Edits needed, of each 100 objects: to add, delete, redraw, and so on. Lower is better.",
+    ),
 )
 _ROW_PX = 20
 
@@ -81,13 +85,15 @@ class ScoreTable(QTableWidget):
         self.setFixedHeight(height + _ROW_PX * len(rows) + 4)
 
 
-def read_figures(folder: Path) -> tuple[Figures, Figures]:
+def read_figures(folder: Path, after: str = "best") -> tuple[Figures, Figures]:
     """Read the figures of a run before and after learning; those that are not there are empty.
 
     Parameters
     ----------
     folder : Path
         Of the run.
+    after : {"best", "last"}
+        Which check tells how good the model is after.
 
     Raises
     ------
@@ -97,7 +103,7 @@ def read_figures(folder: Path) -> tuple[Figures, Figures]:
     from napari_eomt.evaluation.report import load_report
 
     found: list[Figures] = []
-    for name in ("before", "best"):
+    for name in ("before", after):
         path = folder / "reports" / f"{name}.json"
         total: Any = load_report(path).total if path.is_file() else None
         found.append({row: getattr(total, row, None) for row, _, _ in _ROWS})

@@ -170,9 +170,8 @@ class TrainPage(QWidget):
 
     def show_colors(self, accent: str, background: str, text: str) -> None:
         """Take the colours of a theme."""
-        for button in (self.learn, self.view.use):
-            button.setStyleSheet(primary_style(accent))
-        self.view.show_colors(background, text)
+        self.learn.setStyleSheet(primary_style(accent))
+        self.view.show_colors(background, text, primary_style(accent))
 
     def values(self) -> dict[str, Any]:
         """Return the values as they are saved."""
