@@ -13,7 +13,6 @@ from napari_eomt.training.augment import padded
 from napari_eomt.training.views import (
     View,
     canvas_of,
-    closer,
     cut_nearest,
     cut_pixels,
     draw_view,
@@ -101,13 +100,6 @@ def test_places_lie_on_the_canvas_and_show_what_is_wanted(seed, shape, zoom, has
         y, x = (p * c / n for p, c, n in zip(at, canvas, shape, strict=True))
         assert tile.y0 <= y <= tile.y1
         assert tile.x0 <= x <= tile.x1
-    near = closer(view, shape, zoom * 1.5, 64)
-    assert near.tile.height == min(64, near.canvas[0])
-    assert 0 <= near.tile.y0 <= near.tile.y1 <= near.canvas[0]
-    if min(canvas) > 200:
-        # Nearer is within what was seen.
-        assert near.tile.y0 / near.canvas[0] >= tile.y0 / canvas[0] - 0.01
-        assert near.tile.x1 / near.canvas[1] <= tile.x1 / canvas[1] + 0.01
 
 
 def test_every_place_is_drawn():

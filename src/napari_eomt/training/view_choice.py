@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_eomt.inference.plan import make_plan
 from napari_eomt.training.resolve import scale_jitter, sees_tiles
 from napari_eomt.training.views import (
     MAX_ZOOM,
     View,
-    closer,
     cut_nearest,
     draw_view,
     present,
@@ -104,7 +104,7 @@ class RandomViews:
 
         If it shows none of the image's objects another one is drawn, and after a few one that an
         object lies in; but `empty_views` of them are kept. If it shows more than the model has
-        queries, its middle is seen from nearer.
+        queries, one of them is seen from nearer, with those around it.
 
         Parameters
         ----------
@@ -126,23 +126,28 @@ class RandomViews:
             )
             at = None
             if attempt == _N_TRIES - 1 and len(truth):
-                y0, x0, y1, x1 = truth.boxes[rng.integers(len(truth))].tolist()
-                at = ((y0 + y1) / 2, (x0 + x1) / 2)
+                at = _middle(truth, int(rng.integers(len(truth))))
             zoom = base_zoom * scale
             view = draw_view(rng, truth.shape, zoom, self._card.input_size, at)
-            n_objects = self._n_objects(truth, view)
+            n_objects = int(np.count_nonzero(self._areas(truth, view)))
             if n_objects or keeps_empty or not len(truth):
                 break
-        return self._with_room(view, truth, zoom, n_objects)
+        return view if n_objects <= self._card.n_queries else self._nearer(rng, truth, view, zoom)
 
-    def _with_room(self, view: View, truth: Truth, zoom: float, n_objects: int) -> View:
-        n_queries, n_before = self._card.n_queries, 0
-        # Nearer, as long as that helps: an object in one spot is not divided.
-        while n_objects > n_queries and n_objects != n_before and zoom < MAX_ZOOM:
+    def _nearer(self, rng: np.random.Generator, truth: Truth, view: View, zoom: float) -> View:
+        n_queries, counts = self._card.n_queries, self._areas(truth, view)
+        # Any of those that are seen: of the middle alone, the others would never be learnt.
+        at = _middle(truth, int(rng.choice(np.flatnonzero(counts))))
+        while (n_objects := int(np.count_nonzero(counts))) > n_queries and zoom < MAX_ZOOM:
             zoom = min(MAX_ZOOM, zoom * _ROOM * (n_objects / n_queries) ** 0.5)
-            view = closer(view, truth.shape, zoom, self._card.input_size)
-            n_before, n_objects = n_objects, self._n_objects(truth, view)
+            view = draw_view(rng, truth.shape, zoom, self._card.input_size, at)
+            counts = self._areas(truth, view)
         return view
 
-    def _n_objects(self, truth: Truth, view: View) -> int:
-        return int(np.count_nonzero(present(cut_nearest(truth.rows, view), len(truth))))
+    def _areas(self, truth: Truth, view: View) -> npt.NDArray[np.int64]:
+        return present(cut_nearest(truth.rows, view), len(truth))
+
+
+def _middle(truth: Truth, k: int) -> tuple[float, float]:
+    y0, x0, y1, x1 = truth.boxes[k].tolist()
+    return (y0 + y1) / 2, (x0 + x1) / 2

@@ -144,19 +144,6 @@ def draw_view(
     return View(canvas, Tile(y, x, min(y + size, height), min(x + size, width)))
 
 
-def closer(view: View, shape: Shape, zoom: float, size: int) -> View:
-    """Look at the middle of a view from nearer: `zoom` is that of the new canvas."""
-    canvas = canvas_of(shape, zoom)
-    tile, starts = view.tile, []
-    middles = ((tile.y0 + tile.y1) / 2, (tile.x0 + tile.x1) / 2)
-    for axis, middle in enumerate(middles):
-        start = round(middle * canvas[axis] / view.canvas[axis] - size / 2)
-        starts.append(min(max(0, start), max(0, canvas[axis] - size)))
-    y, x = starts
-    part = Tile(y, x, min(y + size, canvas[0]), min(x + size, canvas[1]))
-    return View(canvas, part, view.orientation)
-
-
 def _source(start: int, stop: int, length: int, canvas: int) -> tuple[slice, tuple[float, float]]:
     """Return the pixels that a run of the canvas is made of, and where in them it begins, ends."""
     scale = length / canvas
