@@ -56,9 +56,11 @@ class ModelSource:
         from napari_eomt.inference.detections import scored_masks
         from napari_eomt.inference.predict import iter_predict
 
-        prediction = _result(
-            iter_predict(self._truth.image(image_id), self._segmenter, self._params)
-        )
+        pixels = self._truth.image(image_id)
+        try:
+            prediction = _result(iter_predict(pixels, self._segmenter, self._params))
+        except DataError as error:  # which does not know the image's name
+            raise DataError(f"{self._truth.name(image_id)}: {error}") from error
         found, proposals = prediction.segmentation, prediction.proposals
         if proposals is None or self.task != "instance":  # of an image too large to keep them
             detections = detections_of(image_id, found)

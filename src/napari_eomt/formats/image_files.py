@@ -130,6 +130,31 @@ def image_size(path: Path) -> tuple[int, int]:
             return picture.height, picture.width
 
 
+def check_image(path: Path, size: tuple[int, int] | None = None) -> None:
+    """Check an image of a dataset by its header: pixels may still be damaged.
+
+    Parameters
+    ----------
+    path : Path
+    size : (H, W), optional
+        What the dataset says; a photograph may be held either way.
+
+    Raises
+    ------
+    DataError
+        If it is no image, has more than `MAX_PIXELS` pixels, or another size.
+    """
+    height, width = image_size(path)
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"{path.name} has {height} × {width} pixels; images of up to {MAX_PIXELS} are read. "
+            "Cut it into tiles."
+        )
+    # Before the pixels are unpacked: a wrong file may hold anything.
+    if size is not None and size not in ((height, width), (width, height)):
+        raise _wrong_size(path, (height, width), size)
+
+
 def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[Any]:
     """Read an image of a dataset.
 
@@ -151,15 +176,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[A
     DataError
         If it is no image, is damaged, has more than `MAX_PIXELS` pixels, or another size.
     """
-    height, width = image_size(path)
-    if height * width > MAX_PIXELS:
-        raise DataError(
-            f"{path.name} has {height} × {width} pixels; images of up to {MAX_PIXELS} are read. "
-            "Cut it into tiles."
-        )
-    # Before the pixels are unpacked: a wrong file may hold anything.
-    if size is not None and size not in ((height, width), (width, height)):
-        raise _wrong_size(path, (height, width), size)
+    check_image(path, size)
     with _reading(path):
         if path.suffix.lower() in _TIFF:
             with tifffile.TiffFile(path) as tiff:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from napari_eomt.structures.categories import Category
 
 
+_N_LISTED = 6
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """The categories that a model has after learning, and where those of the dataset are in it.
@@ -83,9 +86,18 @@ def match_categories(
         changed.add(label)
         label_of[category.id] = label
     if len(categories) > n_known:
-        names = ", ".join(repr(c.name) for c in categories[n_known:])
+        names = listed(c.name for c in categories[n_known:])
         notes.append(f"New to the model: {names}.")
     return LabelMap(tuple(categories), label_of, n_known, tuple(notes))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a sentence: the first few of many."""
+    quoted = [repr(name) for name in names]
+    n_more = len(quoted) - _N_LISTED
+    if n_more < 2:
+        return ", ".join(quoted)
+    return f"{', '.join(quoted[:_N_LISTED])} and {n_more} others"
 
 
 def _folded(name: str) -> str:

@@ -13,7 +13,9 @@ from napari_eomt.evaluation.truth import PanopticTruth, is_panoptic
 from napari_eomt.formats.coco_panoptic import PanopticFile, load_panoptic
 from napari_eomt.formats.dataset import Dataset, dataset_json, load_dataset
 from napari_eomt.formats.dataset_images import find_image, roots_of
+from napari_eomt.formats.image_files import check_image
 from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
+from napari_eomt.training.survey import MAX_SURVEYED, evenly
 
 if TYPE_CHECKING:
     from napari_eomt.structures.frames import Frame
@@ -139,8 +141,8 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened:
     Raises
     ------
     DataError
-        If it cannot be read, has no images, files of some are not there, or several images are in
-        one file.
+        If it cannot be read, has no images, files of some are not there, are no images or of
+        another size than it says, or several images are in one file.
     """
     if isinstance(dataset, Path | str):
         path = dataset_json(Path(dataset))
@@ -151,18 +153,38 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened:
         source = PanopticSource(dataset)
     else:
         source = DatasetSource(dataset)
-    _check_names(dataset.path, source)
-    return Opened(dataset, source)
+    opened = Opened(dataset, source)
+    _check_names(opened)
+    _check_headers(opened)
+    return opened
 
 
-def _check_names(path: Path, source: ImageSource) -> None:
+def _check_names(opened: Opened) -> None:
     """Refuse a file that is there twice: to each the objects of the other would be background."""
-    names = Counter(entry.name for entry in source.entries)
+    entries = opened.source.entries
+    names = Counter(entry.name for entry in entries)
     twice = [name for name, n in names.items() if n > 1]
     if twice:
-        ids = ", ".join(entry.key for entry in source.entries if entry.name == twice[0])
+        ids = ", ".join(entry.key for entry in entries if entry.name == twice[0])
         raise DataError(
-            f"{path}: {len(twice)} files are there as several images; the first is {twice[0]}, as "
-            f"the images {ids}. What is annotated in one would be background in the other. Put "
-            "their annotations together, or write each image to a file of its own."
+            f"{opened.path}: {len(twice)} of {len(names)} files are there as several images; the "
+            f"first is {twice[0]}, as the images {ids}. What is annotated in one would be "
+            "background in the other. Put their annotations together, or write each image to a "
+            "file of its own."
         )
+
+
+def _check_headers(opened: Opened) -> None:
+    """Refuse what is no image, or of another size, before hours of work are spent."""
+    roots, records = roots_of(opened.path), opened.data.file.image_by_id
+    entries = evenly(opened.source.entries, MAX_SURVEYED)
+    wrong: list[DataError] = []
+    for entry in entries:
+        path = find_image(roots, records[int(entry.key)])
+        try:
+            if path is not None:
+                check_image(path, entry.shape)
+        except DataError as error:
+            wrong.append(error)
+    if wrong:
+        raise DataError(f"{len(wrong)} of {len(entries)} images cannot be used. {wrong[0]}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_eomt.errors import DataError
+from napari_eomt.training.labels import listed
 from napari_eomt.training.truth import truth_of
 
 if TYPE_CHECKING:
@@ -78,10 +79,7 @@ def survey(
     DataError
         If none of them has an object, or annotations cannot be read.
     """
-    counted = list(entries)
-    if max_images is not None and len(counted) > max_images:
-        places = np.linspace(0, len(counted) - 1, max_images).astype(int)
-        counted = [counted[k] for k in places]
+    counted = evenly(entries, max_images)
     n_objects = np.zeros(len(labels.categories), np.int64)
     sizes: dict[str, float | None] = {}
     n_empty = n_with_ignored = 0
@@ -117,17 +115,24 @@ def survey(
     )
 
 
+def evenly(entries: Sequence[ImageEntry], n: int | None) -> list[ImageEntry]:
+    """Return all images or, of more than `n`, so many that are evenly spread."""
+    if n is None or len(entries) <= n:
+        return list(entries)
+    return [entries[k] for k in np.linspace(0, len(entries) - 1, n).astype(int)]
+
+
 def _missing(labels: LabelMap, n_objects: Sequence[int], task: Task) -> list[str]:
     wanted = sorted(set(labels.label_of.values()))
     stuff = [k for k in wanted if not labels.categories[k].is_thing]
     notes = []
     if task == "instance" and stuff:
-        names = ", ".join(repr(labels.categories[k].name) for k in stuff)
+        names = listed(labels.categories[k].name for k in stuff)
         notes.append(f"Objects are learnt one by one: stuff, {names}, is background.")
         wanted = [k for k in wanted if labels.categories[k].is_thing]
     absent = [k for k in wanted if not n_objects[k]]
     if absent:
-        names = ", ".join(repr(labels.categories[k].name) for k in absent)
+        names = listed(labels.categories[k].name for k in absent)
         notes.append(f"No image that learns has {names}: the model cannot learn what that is.")
     return notes
 
