@@ -118,6 +118,46 @@ def test_a_damaged_last_state_costs_that_one(tmp_path, dataset, models, damage):
     assert "damaged" in note
 
 
+def test_any_damage_to_any_file_is_seen(tmp_path, dataset, models):
+    setup, run = begin(tmp_path, dataset, models["eomt"], ema_decay=0.9)
+    run_to(iter_train(setup, run, state_seconds=0), 4)
+    states = run.folder / "state"
+    last, before = find_states(states)
+    files = sorted(path.name for path in last.iterdir())
+    assert len(files) >= 6
+    for name in files:
+        path = last / name
+        data = path.read_bytes()
+        flipped = bytearray(data)
+        flipped[len(data) // 3] ^= 4
+        for damaged in (bytes(flipped), data[: len(data) // 2], b"", None):
+            if damaged is None:
+                path.unlink()
+            else:
+                path.write_bytes(damaged)
+            state = load_state(states)
+            assert state.folder == before, (name, damaged)
+            assert "step-00000004: " in state.notes[0]
+            assert "damaged" in state.notes[0]
+            path.write_bytes(data)
+    assert load_state(states).folder == last
+
+
+def test_no_turned_bit_of_the_index_is_believed(tmp_path, dataset, models):
+    setup, run = begin(tmp_path, dataset, models["eomt"])
+    run_to(iter_train(setup, run, state_seconds=0), 4)
+    states = run.folder / "state"
+    last, before = find_states(states)
+    whole, path = load_state(states), last / "state.json"
+    data = path.read_bytes()
+    for place in range(0, len(data), 5):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << (place % 7)
+        path.write_bytes(flipped)
+        state = load_state(states)
+        assert state.folder == before or state.progressed == whole.progressed, place
+
+
 def test_no_whole_state_is_one_clear_error(tmp_path, dataset, models):
     setup, run = begin(tmp_path, dataset, models["eomt"])
     with pytest.raises(DataError, match="has no state to go on from"):

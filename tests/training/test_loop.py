@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.training.drawn import begin, params, save_model, save_nuclei
 from tests.training.tiny import tiny_model
 
@@ -13,7 +14,7 @@ from napari_eomt.errors import DataError, ModelError
 from napari_eomt.evaluation.report import load_report
 from napari_eomt.structures.categories import Category
 from napari_eomt.training import engine
-from napari_eomt.training.checkpoint import load_state
+from napari_eomt.training.checkpoint import find_states, load_state
 from napari_eomt.training.loop import iter_train
 from napari_eomt.training.setup import set_up
 from napari_eomt.training.start import fit_class_head
@@ -92,14 +93,18 @@ def test_parts_of_a_batch_add_up(tmp_path, dataset, tiny):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_state(tmp_path, dataset, tiny):
-    setup, run = begin(tmp_path, dataset, tiny)
+    """Images as bright as no camera makes them: the weights are as good as before."""
+    setup, run = begin(tmp_path, dataset, tiny, preset="full")
     steps = iter_train(setup, run)
     for progress in steps:
         if progress.what == "step" and progress.step == 3:
-            setup.learner.network.model.layernorm.weight.data[0] = torch.nan
             break
+    hook = setup.learner.network.model.embeddings.register_forward_hook(
+        lambda module, inputs, output: output * torch.inf
+    )
     with pytest.raises(ModelError) as caught:
         drive(steps)
+    hook.remove()
     message = str(caught.value)
     assert message.startswith("Step 4: the loss is not finite (its mask")
     assert "drawn" in message  # which images
@@ -107,7 +112,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_state(tmp_path, datase
     assert "lower learning rate" in message
     assert run.status() == "failed"
     assert rows_of(run, "end")[-1]["text"] == message
-    assert load_state(run.folder / "state").progressed.step == 3
+    state = load_state(run.folder / "state")
+    assert state.progressed.step == 3
+    weights = load_file(state.folder / "model.safetensors")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
+
+
+@pytest.mark.parametrize("interval", [100, 2])
+def test_weights_that_are_not_finite_take_no_good_ones_place(tmp_path, dataset, tiny, interval):
+    """A learning rate beyond all reason: neither a state nor a model is written of what it does."""
+    options = {"preset": "full", "learning_rate": 1e30, "validation_interval": interval}
+    setup, run = begin(
+        tmp_path, dataset, tiny, head_warm_up=0, backbone_warm_up=0, steps=8, **options
+    )
+    with pytest.raises(
+        ModelError, match=r"(not finite|are not finite after it).*state of step"
+    ) as e:
+        drive(iter_train(setup, run, state_seconds=0))
+    assert "1e+30" in str(e.value)
+    for folder in [*find_states(run.folder / "state"), run.last]:
+        weights = load_file(folder / "model.safetensors")
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in weights.values())
+    step = load_state(run.folder / "state").progressed.step
+    assert f"The state of step {step} is kept" in str(e.value)
 
 
 def test_memory_that_runs_out_takes_less_at_a_time(tmp_path, dataset, tiny, monkeypatch):

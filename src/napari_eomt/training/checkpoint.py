@@ -144,7 +144,8 @@ def save_state(
             if averaged is not None:
                 save_tensors({k: v.cpu() for k, v in averaged.items()}, folder / AVERAGED)
             digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
-            index = {"progressed": progressed.model_dump(), "blake2b": digests}
+            index: dict[str, Any] = {"progressed": progressed.model_dump(), "blake2b": digests}
+            index["index"] = _digest_of(index)
             (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     except Exception as error:
         if not is_disk_error(error):
@@ -202,6 +203,9 @@ def load_state(states: Path) -> State:
 def _read_state(folder: Path) -> State:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        said = index.pop("index", None)
+        if said is not None and said != _digest_of(index):
+            raise DataError(f"{folder.name}: {INDEX} is damaged.")
         for name, digest in index["blake2b"].items():
             if _digest(folder / name) != digest:
                 raise DataError(f"{folder.name}: {name} is damaged.")
@@ -227,6 +231,12 @@ def _read_state(folder: Path) -> State:
 def _step_of(folder: Path) -> int:
     match = _NAME.fullmatch(folder.name)
     return int(match[1]) if match else -1
+
+
+def _digest_of(index: dict[str, Any]) -> str:
+    """Return the digest of what `INDEX` says, whose numbers a turned bit would change unseen."""
+    text = json.dumps(index, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _digest(path: Path) -> str:

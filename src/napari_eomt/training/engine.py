@@ -111,6 +111,12 @@ class Engine:
         """Of the heads, at the step taken last."""
         return float(self.optimizer.param_groups[-1]["lr"])
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers."""
+        tensors = self.learner.network.model.parameters()
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
     def step(self, step: int, samples: Sequence[Sample], supply: Supply) -> StepReport:
         """Take a step, from 0; see `train_step`.
 

@@ -122,7 +122,8 @@ class _Loop:
         self._n_steps, self._interval = int(params.steps), int(params.validation_interval)
         state = setup.state
         self.at = state.progressed.model_copy() if state is not None else Progressed()
-        self._saved = self.at.step if state is not None else None
+        self._kept = self.at.step if state is not None else None
+        self._saved = self._kept  # None also if something of it has changed
         self._saved_at = time.monotonic()
         # Several processes have a device each.
         device = here.device if here.num_processes > 1 else resolve_device(setup.plan.device)
@@ -199,9 +200,18 @@ class _Loop:
         return Outcome(run, reason, self.at.step, self._before, self.at.best, self.at.best_step)
 
     def save(self) -> None:
-        """Write the state, unless it was; the network is between two steps."""
+        """Write the state, unless it was; the network is between two steps.
+
+        Raises
+        ------
+        ModelError
+            If weights are not finite: they would take the place of good ones.
+        OutputError
+            If it cannot be written.
+        """
         if not self._ranks.is_main_process or self._saved == self.at.step:
             return
+        self._check_weights()
         average = self._engine.average
         save_state(
             self._run.folder / STATES,
@@ -210,7 +220,8 @@ class _Loop:
             self.at,
             None if average is None else average.tensors,
         )
-        self._saved, self._saved_at = self.at.step, time.monotonic()
+        self._saved = self._kept = self.at.step
+        self._saved_at = time.monotonic()
 
     def tell(self, kind: str, **values: Any) -> None:
         if self._ranks.is_main_process:
@@ -243,6 +254,7 @@ class _Loop:
     def _check(self) -> Generator[TrainProgress, None, None]:
         """Check the model as it is; give up if a stop is wanted, and do it after resuming."""
         is_whole = True
+        self._check_weights()
         if self._checker is not None and self._ranks.is_main_process:
             steps = self._checker.iter_check(self._write_result("last"))
             while True:
@@ -303,16 +315,26 @@ class _Loop:
         self.at.n_bad = self.at.n_bad + 1 if report.is_skipped else 0
         if (is_finite or has_scaler) and self.at.n_bad < _MAX_BAD[has_scaler]:
             return
-        self.save()
         names = sorted({self._setup.split.names.get(s.key, s.key) for s in samples})
         parts = {"mask": report.mask, "dice": report.dice, "class": report.classes}
         bad = [name for name, value in parts.items() if not math.isfinite(value)]
         what = f"its {' and '.join(bad)} part" if bad else "its gradient"
         few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        raise ModelError(
-            f"Step {self.at.step + 1}: the loss is not finite ({what}), learning from {few}. The "
-            f"state of step {self.at.step} is kept. Begin a new run with a lower learning rate "
-            f"than {self._params.learning_rate:g}, or with --precision fp32."
+        found = f"the loss is not finite ({what}), learning from {few}"
+        if self._engine.is_finite:
+            self.save()
+        raise self._error(self.at.step + 1, found)
+
+    def _check_weights(self) -> None:
+        if not self._engine.is_finite:
+            raise self._error(self.at.step, "weights are not finite after it")
+
+    def _error(self, step: int, found: str) -> ModelError:
+        state = f"The state of step {self._kept}" if self._kept is not None else "No state"
+        rate = f"a lower learning rate than {self._params.learning_rate:g}"
+        precision = ", or with --precision fp32" if self._params.precision != "fp32" else ""
+        return ModelError(
+            f"Step {step}: {found}. {state} is kept. Begin a new run with {rate}{precision}."
         )
 
     def _write_result(self, name: str) -> Any:
