@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_eomt.evaluation.report import Report
     from napari_eomt.formats.dataset import Dataset
     from napari_eomt.formats.panoptic_file import PanopticFile
+    from napari_eomt.inference.trunk_cache import TrunkCache
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.segments import Segmentation, Task
 
@@ -42,12 +43,28 @@ class Source(Protocol):
 
 
 class ModelSource:
-    """A model, run on the images of a dataset."""
+    """A model, run on the images of a dataset.
 
-    def __init__(self, segmenter: Segmenter, truth: Truth, params: PredictParams) -> None:
+    Parameters
+    ----------
+    segmenter : Segmenter
+    truth : Truth
+    params : PredictParams
+    trunks : TrunkCache, optional
+        As `iter_predict` takes it.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        truth: Truth,
+        params: PredictParams,
+        trunks: TrunkCache | None = None,
+    ) -> None:
         from napari_eomt.inference.plan import task_of
 
         self._segmenter, self._truth, self._params = segmenter, truth, params
+        self._trunks = trunks
         self.task: Task = task_of(params, segmenter.card)
 
     def of(self, image_id: int) -> Predicted:
@@ -58,7 +75,9 @@ class ModelSource:
 
         pixels = self._truth.image(image_id)
         try:
-            prediction = _result(iter_predict(pixels, self._segmenter, self._params))
+            prediction = _result(
+                iter_predict(pixels, self._segmenter, self._params, trunks=self._trunks)
+            )
         except DataError as error:  # which does not know the image's name
             raise DataError(f"{self._truth.name(image_id)}: {error}") from error
         found, proposals = prediction.segmentation, prediction.proposals

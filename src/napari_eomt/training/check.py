@@ -8,7 +8,9 @@ import numpy as np
 
 from napari_eomt.evaluation.evaluate import ModelSource, iter_evaluate
 from napari_eomt.evaluation.truth import open_truth
+from napari_eomt.inference.trunk_cache import open_trunk_cache
 from napari_eomt.models.load import load_segmenter
+from napari_eomt.settings import load_settings
 from napari_eomt.training.check_samples import MAX_SAMPLES, CheckSample
 
 if TYPE_CHECKING:
@@ -56,6 +58,13 @@ class Checker:
             self.notes.append(f"Of {len(wanted)} images that check {MAX_CHECKED} are looked at.")
             wanted = [wanted[k] for k in places]
         self._truth.image_ids = tuple(wanted)
+        # Of a trunk that learns, no check would find what one before has kept.
+        is_frozen = params.frozen_blocks in ("trunk", "all") and not params.lora_rank
+        self._trunks = (
+            open_trunk_cache(load_settings().trunk_bytes, memory_bytes=0, may_replace=False)
+            if is_frozen
+            else None
+        )
         self.samples: dict[str, CheckSample] = {}
         """What the last check has found on its first images, by their keys."""
 
@@ -69,7 +78,7 @@ class Checker:
         """
         segmenter = load_segmenter(folder, self._device, self._params.precision)
         params = self._params.look()
-        model = ModelSource(segmenter, self._truth, params)
+        model = ModelSource(segmenter, self._truth, params, self._trunks)
         self.samples = {}
         source = _Sampled(model, self.samples)
         return (
