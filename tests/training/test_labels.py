@@ -1,7 +1,7 @@
 """Categories of a dataset and labels of a model."""
 
 from napari_eomt.structures.categories import Category
-from napari_eomt.training.labels import match_categories
+from napari_eomt.training.labels import listed, match_categories, with_background
 
 MODEL = [
     Category(1, "Nucleus"),
@@ -41,3 +41,26 @@ def test_the_dataset_says_what_is_a_thing():
     assert labels.categories[3] == Category(4, "sky", is_thing=True)
     assert labels.categories[:3] == tuple(MODEL[:3])
     assert any("'sky' is things" in note for note in labels.notes)
+
+
+def test_what_nobody_has_annotated_may_have_a_label():
+    cell = Category(4, "cell")
+    labels = with_background(match_categories([Category(9, "sky", False)], [cell]))
+    assert [c.name for c in labels.categories] == ["sky", "cell", "background"]
+    assert (labels.background, labels.n_known) == (2, 1)
+    assert not labels.categories[2].is_thing
+    assert len({c.id for c in labels.categories}) == 3
+    assert "learnt as 'background'" in labels.notes[-1]
+    # A model that has learnt so knows it already.
+    again = with_background(match_categories(labels.categories, [cell]))
+    assert again.categories == labels.categories
+    assert again.background == 2
+    assert not again.new
+    # Whoever has a category of that name says where it is.
+    own = match_categories([], [cell, Category(5, "Background", False)])
+    assert with_background(own) is own
+
+
+def test_many_names_are_cut_short():
+    assert listed("abcdefg") == "'a', 'b', 'c', 'd', 'e', 'f', 'g'"
+    assert listed("abcdefghij") == "'a', 'b', 'c', 'd', 'e', 'f' and 4 others"

@@ -8,7 +8,7 @@ import pytest
 from napari_eomt.errors import DataError
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
-from napari_eomt.training.labels import match_categories
+from napari_eomt.training.labels import match_categories, with_background
 from napari_eomt.training.truth import truth_of
 
 CELL, DEBRIS, SKY = Category(5, "cell"), Category(7, "debris"), Category(2, "sky", is_thing=False)
@@ -104,3 +104,20 @@ def test_an_unknown_category_is_told():
     id_map = np.ones((2, 2), np.uint16)
     with pytest.raises(DataError, match=r"a\.png: segment 1 has category 99"):
         truth_of(Segmentation(id_map, (segment(1, 99),)), LABELS, "instance", name="a.png")
+
+
+@pytest.mark.parametrize("task", ["semantic", "panoptic", "instance"])
+def test_what_nobody_has_annotated_is_a_region_where_it_has_a_label(task):
+    labels = with_background(LABELS)
+    one = scene()
+    truth, plain = truth_of(one, labels, task), truth_of(one, LABELS, task)
+    np.testing.assert_array_equal(truth.ignore, plain.ignore)
+    by_label = np.append(-1, truth.labels)[truth.rows]
+    expected = np.append(-1, plain.labels)[plain.rows]
+    if task == "semantic":
+        assert labels.background == 3
+        expected[one.id_map == 0] = 3
+    np.testing.assert_array_equal(by_label, expected)
+    assert truth.object_size == plain.object_size
+    full = Segmentation(np.full((3, 4), 5, np.uint16), (segment(5),))
+    assert truth_of(full, labels, task).labels.tolist() == [0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_eomt.structures.categories import Category
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from napari_eomt.structures.categories import Category
+BACKGROUND = "background"
 
 
 _N_LISTED = 6
@@ -29,12 +31,15 @@ class LabelMap:
         rows for the new ones.
     notes : tuple of str
         What the user should know.
+    background : int or None
+        Label of what nobody has annotated, where regions are learnt; None: it has none.
     """
 
     categories: tuple[Category, ...]
     label_of: Mapping[int, int]
     n_known: int
     notes: tuple[str, ...] = ()
+    background: int | None = None
 
     @property
     def new(self) -> tuple[Category, ...]:
@@ -89,6 +94,28 @@ def match_categories(
         names = listed(c.name for c in categories[n_known:])
         notes.append(f"New to the model: {names}.")
     return LabelMap(tuple(categories), label_of, n_known, tuple(notes))
+
+
+def with_background(labels: LabelMap) -> LabelMap:
+    """Return labels of which one is for what nobody has annotated: "background".
+
+    Regions are told apart pixel by pixel, and each pixel gets the likeliest category. A model that
+    knows nuclei alone finds nothing else, wherever it looks. A category of the dataset that is
+    called so says itself where there is nothing, and is left alone.
+    """
+    named = {_folded(c.name): k for k, c in reversed(list(enumerate(labels.categories)))}
+    label = named.get(BACKGROUND)
+    if label is not None and label in labels.label_of.values():
+        return labels
+    categories = labels.categories
+    if label is None:
+        label, taken = len(categories), {c.id for c in categories}
+        categories = (*categories, Category(max(taken) + 1, BACKGROUND, is_thing=False))
+    note = (
+        f"What is not annotated is learnt as {BACKGROUND!r}, for each pixel gets a category. "
+        "To learn objects alone, choose the task instance or panoptic."
+    )
+    return replace(labels, categories=categories, background=label, notes=(*labels.notes, note))
 
 
 def listed(names: Iterable[str]) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import DataError
+from napari_eomt.formats.panoptic_file import PanopticFile
 from napari_eomt.models.locate import locate
 from napari_eomt.training.checkpoint import State, load_state
-from napari_eomt.training.labels import LabelMap, match_categories
-from napari_eomt.training.opened import Annotated, open_dataset
-from napari_eomt.training.resolve import resolve
+from napari_eomt.training.labels import LabelMap, match_categories, with_background
+from napari_eomt.training.opened import Annotated, Opened, open_dataset
+from napari_eomt.training.resolve import resolve, training_task
 from napari_eomt.training.runs import STATES, RunPlan, RunSplit
 from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.split import split_images
@@ -20,12 +21,19 @@ from napari_eomt.training.start import (
     restore_learner,
     start_learner,
 )
+from napari_eomt.training.survey import void_share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_eomt.structures.categories import Category
+    from napari_eomt.structures.segments import Task
     from napari_eomt.training.params import TrainParams
     from napari_eomt.training.runs import Run
+
+_LITTLE_VOID = 0.01
+"""So much of images that are annotated all over may be void, between outlines."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +112,7 @@ def set_up(
         parts = split_images(groups, fraction)
         train, val = parts.train, parts.val
         notes += parts.notes
-    labels = match_categories(card.categories, source.categories)
+    labels = _labels(card.categories, opened, train, training_task(params, card))
     samples = SampleSet(source, train, labels, params, card)
     resolved = resolve(params, card, len(samples))
     learner = start_learner(card, labels, resolved)
@@ -158,10 +166,25 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
             "or begin a new run."
         )
     learner = restore_learner(state.folder, plan.resolved, plan.model)
-    labels: LabelMap = match_categories(learner.categories, source.categories)
+    task = training_task(plan.resolved, learner.card)
+    labels = _labels(learner.categories, opened, split.train, task)
     samples = SampleSet(source, split.train, labels, plan.params, learner.card)
     checks = open_dataset(plan.val_dataset) if plan.val_dataset else opened
     return Setup(plan, split, samples, learner, checks.data, state, state.notes)
+
+
+def _labels(
+    categories: Sequence[Category], opened: Opened, keys: Sequence[str], task: Task
+) -> LabelMap:
+    """Return the labels of a dataset's categories in a model with these."""
+    source, learning = opened.source, frozenset(keys)
+    labels = match_categories(categories, source.categories)
+    # In a panoptic dataset void is what nobody has looked at, not what is nothing.
+    if task == "semantic" and not isinstance(opened.data, PanopticFile):
+        entries = [entry for entry in source.entries if entry.key in learning]
+        if void_share(source, entries) > _LITTLE_VOID:
+            return with_background(labels)
+    return labels
 
 
 def _changed(run: Run, changes: dict[str, Any]) -> RunPlan:

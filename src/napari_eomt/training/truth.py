@@ -30,7 +30,8 @@ class Truth:
     labels : (n,) int64
         Label of each object or region.
     ids : (n,) int64
-        Its segment's id, or that of the first of those that are one region.
+        Its segment's id, or that of the first of those that are one region; 0 of what nobody has
+        annotated.
     boxes : (n, 4) int64
         (y0, x0, y1, x1), half-open, in pixels.
     ignore : (H, W) bool or None
@@ -72,7 +73,8 @@ def truth_of(
 
     By the task: "instance" learns things, one by one, and takes stuff for background; "panoptic"
     things, and all stuff of a category as one region; "semantic" all of a category as one. Void is
-    background, as published. Crowds and proposals that nobody has accepted are ignored.
+    background, as published; for "semantic" it may have a label, see `with_background`. Crowds and
+    proposals that nobody has accepted are ignored.
 
     Parameters
     ----------
@@ -119,6 +121,12 @@ def truth_of(
         table[place] = len(of_rows)
         if is_region:
             regions[label] = len(of_rows)
+    if task == "semantic" and labels.background is not None and n_pixels[0]:
+        if labels.background not in regions:
+            of_rows.append(labels.background)
+            ids.append(0)
+            regions[labels.background] = len(of_rows)
+        table[0] = regions[labels.background]
     rows = renumber(dense, table)
     ignore = is_ignored[dense] if is_ignored[1:].any() else None
     return Truth(
