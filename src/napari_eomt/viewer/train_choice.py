@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.viewer.dataset_choice import choose_folder, choose_result
-from napari_eomt.viewer.train_dataset import LearnRow, WorkSource, decided_frames
+from napari_eomt.viewer.train_dataset import (
+    LearnRow,
+    WorkSource,
+    decided_frames,
+    typical_size,
+)
 
 if TYPE_CHECKING:
     from napari_eomt.annotation.document import Document
@@ -63,4 +68,9 @@ def is_decided(progress: Progress) -> bool:
 
 def _rows_of(key: str, title: str, document: Document) -> tuple[LearnRow, ...]:
     frames = decided_frames(document)
-    return (LearnRow(key, title, len(frames), document.n_locked(frames)),) if frames else ()
+    if not frames:
+        return ()
+    areas = [float(s.area) for frame in frames for s in document.segments(frame).values()]
+    height, width = document.id_map(frames[0]).shape
+    size = typical_size(areas)
+    return (LearnRow(key, title, len(frames), document.n_locked(frames), (height, width), size),)

@@ -17,7 +17,7 @@ from napari_eomt.formats.splits import group_of
 from napari_eomt.training.split import Choice, split_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from napari_eomt.annotation.document import Document
@@ -43,12 +43,18 @@ class LearnRow:
         Frames count as images.
     n_objects : int
         That somebody has decided about.
+    shape : (H, W), optional
+        Of each image, in pixels, where that is known.
+    object_size : float, optional
+        Median √area of the objects, in pixels, where that is known.
     """
 
     key: str
     name: str
     n_images: int
     n_objects: int
+    shape: tuple[int, int] | None = None
+    object_size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -199,14 +205,25 @@ class FolderSource:
                 f"{self.path} has no images to learn from. Choose a dataset of annotated images."
             )
         self._groups = {record["id"]: group_of(record) for record in file.images}
-        n_images: dict[str, int] = {}
-        n_objects: dict[str, int] = {}
-        for group in self._groups.values():
-            n_images[group] = n_images.get(group, 0) + 1
+        records: dict[str, list[Record]] = {}
+        areas: dict[str, list[float]] = {}
+        for record in file.images:
+            records.setdefault(self._groups[record["id"]], []).append(record)
         for record in file.annotations:
             group = self._groups.get(record.get("image_id"), "")
-            n_objects[group] = n_objects.get(group, 0) + 1
-        self.rows = tuple(LearnRow(g, g, n, n_objects.get(g, 0)) for g, n in n_images.items())
+            areas.setdefault(group, []).append(_area(record))
+        prefix = common_folder(records)
+        self.rows = tuple(
+            LearnRow(
+                group,
+                group.removeprefix(prefix),
+                len(of_group),
+                len(areas.get(group, ())),
+                _shape(of_group[0]),
+                typical_size(areas.get(group, ())),
+            )
+            for group, of_group in records.items()
+        )
 
     def write(
         self,
@@ -249,6 +266,40 @@ def decided_frames(document: Document) -> tuple[int, ...]:
         for frame in range(document.n_frames)
         if document.state(frame) in done or document.n_locked([frame]) > 0
     )
+
+
+def typical_size(areas: Iterable[float]) -> float | None:
+    """Return the median √area; None if no area is known.
+
+    Parameters
+    ----------
+    areas : iterable of float
+        In pixels; those that are not known are 0.
+    """
+    known = sorted(area for area in areas if area > 0)
+    return float(known[len(known) // 2]) ** 0.5 if known else None
+
+
+def common_folder(names: Iterable[str]) -> str:
+    """Return the folder that all names begin with, "images/": nobody needs to read it."""
+    parts = [name.rpartition("/")[0].split("/") for name in names]
+    same: list[str] = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1 or not level[0]:
+            break
+        same.append(level[0])
+    return "/".join(same) + "/" if same else ""
+
+
+def _area(record: Record) -> float:
+    area = record.get("area")
+    return float(area) if isinstance(area, int | float) else 0.0
+
+
+def _shape(record: Record) -> tuple[int, int] | None:
+    height, width = record.get("height"), record.get("width")
+    is_known = isinstance(height, int) and isinstance(width, int) and min(height, width) > 0
+    return (int(height), int(width)) if is_known and height and width else None
 
 
 def _with_parts(

@@ -101,6 +101,7 @@ class RunView(QWidget):
         self.title.setVisible(False)
         self.about.setVisible(False)
         self.state.setText(text)
+        self.state.setVisible(True)
         self.progress.setVisible(True)
         self.progress.setRange(0, total)
         self.progress.setValue(done)
@@ -320,11 +321,11 @@ def state_text(news: RunNews) -> str:
     left = news.seconds_left if news.is_running else None
     if left:
         parts.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
-    if news.is_resumable:
+    if news.is_resumable and news.status != "failed":
         parts.append("Resume goes on")
     elif news.status == "finished" and is_no_better(news):
         parts.append("annotate more images, or take another preset")
-    elif news.status in ("failed", "interrupted"):
+    elif news.status in ("failed", "interrupted") and not news.is_resumable:
         parts.append("no state was saved yet: begin again")
     return " · ".join(parts)
 

@@ -32,13 +32,14 @@ from napari_eomt.widgets.train_start import TrainStart
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_eomt.training.params import TrainParams
     from napari_eomt.viewer.image_folder import ImageFolder
     from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.jobs import Jobs
     from napari_eomt.widgets.model_library import ModelLibrary
     from napari_eomt.widgets.model_picker import ModelPicker
     from napari_eomt.widgets.run_tail import RunNews
-    from napari_eomt.worker.messages import ModelRef
+    from napari_eomt.worker.messages import ModelRef, StateChanged
 
 REFRESH_MS = 300
 """After an edit, until what there is to learn from is counted anew."""
@@ -87,6 +88,8 @@ class TrainPage(QWidget):
         self._saved, self._is_filled = dict(saved), False
         self._follows_picker = True
         self._was_running: set[Path] = set()
+        self._device = "cpu"
+        self._runs: list[RunNews] = []
         self.background = Background(self)
         self.watch = RunWatch(self)
         self.start_up = TrainStart(self)
@@ -147,6 +150,7 @@ class TrainPage(QWidget):
         self.start_up.started.connect(self._on_started)
         self.start_up.failed.connect(self._on_failed)
         self.start_up.stopped.connect(self._on_stopped)
+        self._jobs.state_changed.connect(self._on_state)
         self._library.changed.connect(self._fill_models)
         self._picker.changed.connect(self._on_picker)
         self._current.result_changed.connect(self._later)
@@ -316,6 +320,7 @@ class TrainPage(QWidget):
         self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
         if self._is_filled:
             self.form.show_model(self._card())
+            self._expect()
 
     def _card(self) -> Any:
         row = self._library.row(str(self.model.currentData()))
@@ -331,13 +336,36 @@ class TrainPage(QWidget):
     def _on_model_chosen(self) -> None:
         self._follows_picker = False
         self.form.show_model(self._card())
+        self._expect()
 
     def _on_picker(self) -> None:
         if self._follows_picker:
             self._fill_models()
 
+    def _on_state(self, event: StateChanged) -> None:
+        """Remember what "auto" is on this computer."""
+        if event.device and event.device != self._device:
+            self._device = event.device
+            self._expect()
+
+    def _expect(self) -> None:
+        """Say how long what is chosen would take."""
+        card, rows, runs = self._card(), self.data.learning, self._runs
+        if card is None or not self._is_filled:
+            return
+        chosen = self._ref(card.name).device
+        device = self._device if chosen == "auto" else chosen
+
+        def seconds(params: TrainParams) -> tuple[float, bool] | None:
+            from napari_eomt.widgets.train_cost import expected_seconds
+
+            return expected_seconds(card, params, rows, device, runs)
+
+        self.form.expect(seconds)
+
     def _on_data(self) -> None:
         self._say("")
+        self._expect()
         self._show()
         self.settings_changed.emit()
 
@@ -351,6 +379,8 @@ class TrainPage(QWidget):
 
     def _on_listed(self, news: list[RunNews]) -> None:
         """Show the run that is running, or the one of last time, when runs are first listed."""
+        self._runs = news
+        self._expect()
         self._show()
         if self.watch.folders or self.start_up.is_busy:
             return

@@ -106,10 +106,16 @@ class TrainData(QWidget):
         )
         self.table = QTreeWidget()
         self.table.setColumnCount(3)
-        self.table.setHeaderLabels(["Image", "Objects", "It"])
+        self.table.setHeaderLabels(["Image", "Objects", "Part"])
         self.table.setRootIsDecorated(False)
         self.table.setUniformRowHeights(True)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        # Names of images differ at their ends as often as at their starts.
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.table.setToolTip(
+            "Which images learn and which check, never both. Select some (Ctrl or Shift and "
+            "click), then press a button below."
+        )
         self.table.setFixedHeight(_TABLE_HEIGHT)
         header = self.table.header()
         if header is not None:
@@ -147,6 +153,14 @@ class TrainData(QWidget):
     def wanted(self) -> What | None:
         """What somebody has chosen to learn from; None if nobody has."""
         return self._wanted
+
+    @property
+    def learning(self) -> tuple[LearnRow, ...]:
+        """The images that learn."""
+        parts = self.parts
+        if parts is None:
+            return ()
+        return tuple(row for row in self._rows if parts.of.get(row.key) == "train")
 
     @property
     def val_fraction(self) -> float:
@@ -271,7 +285,7 @@ class TrainData(QWidget):
             word = _WORDS[part] + (" (chosen)" if is_chosen else "")
             item = QTreeWidgetItem([name, f"{row.n_objects:,}", word])
             item.setData(0, Qt.ItemDataRole.UserRole, row.key)
-            item.setToolTip(0, row.name)
+            item.setToolTip(0, row.key)
             items.append(item)
         self.table.addTopLevelItems(items)
         for item in items:

@@ -23,6 +23,8 @@ from napari_eomt.widgets.fold import Fold
 from napari_eomt.widgets.value_field import ValueField
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_eomt.models.card import ModelCard
 
 _PRESETS: tuple[tuple[Preset, str, str], ...] = (
@@ -71,6 +73,7 @@ class TrainForm(QWidget):
         super().__init__(parent)
         self._changes: dict[str, Any] = {}
         self._card: ModelCard | None = None
+        self._seconds: Callable[[TrainParams], tuple[float, bool] | None] = lambda _: None
         self._fields: dict[str, ValueField] = {}
         self.presets: dict[Preset, QRadioButton] = {}
         self._costs: dict[Preset, QLabel] = {}
@@ -143,6 +146,11 @@ class TrainForm(QWidget):
     def show_model(self, card: ModelCard | None) -> None:
         """Say of each preset what it learns of a model, and the least memory that it takes."""
         self._card = card
+        self._show_costs()
+
+    def expect(self, seconds: Callable[[TrainParams], tuple[float, bool] | None]) -> None:
+        """Say of each preset how long it takes; see `expected_seconds`."""
+        self._seconds = seconds
         self._show_costs()
 
     def _take(self, saved: dict[str, Any]) -> None:
@@ -230,14 +238,19 @@ class TrainForm(QWidget):
 
     def _show_costs(self) -> None:
         for name, _, what in _PRESETS:
-            self._costs[name].setText(what + self._cost(name))
+            cost, tip = self._cost(name)
+            label = self._costs[name]
+            label.setText(what + cost)
+            for part in (label, self.presets[name]):
+                part.setToolTip(f"{_TIPS[name]}{tip}")
 
-    def _cost(self, preset: Preset) -> str:
-        """Return how many weights learn, and the least memory, of one view at a time."""
+    def _cost(self, preset: Preset) -> tuple[str, str]:
+        """Return how many weights learn, the least memory and the time; and what to know of it."""
         card = self._card
         if card is None or card.folder is None:
-            return ""
+            return "", ""
         from napari_eomt.training.memory import NetworkSize, n_learning_parameters, step_bytes
+        from napari_eomt.widgets.train_cost import time_text
 
         try:
             params = TrainParams(preset=preset, **self._changes)
@@ -245,8 +258,19 @@ class TrainForm(QWidget):
             n = n_learning_parameters(size, params)
             n_bytes = step_bytes(size, params, 1)
         except (EomtError, ValidationError):
-            return ""
-        return f" · {_millions(n)} M weights · from {n_bytes / 1e9:.1f} GB"
+            return "", ""
+        text = f" · {_millions(n)} M weights · from {n_bytes / 1e9:.1f} GB"
+        tip = "\n\nMemory: of one view at a time; more at a time go faster."
+        found = self._seconds(params)
+        if found is not None:
+            seconds, is_measured = found
+            text += f" · {time_text(seconds)}"
+            tip += " Time: without the checks, " + (
+                "as long as steps of an earlier run took on this computer."
+                if is_measured
+                else "roughly guessed; the first steps tell better."
+            )
+        return text, tip
 
 
 def plain(error: ValidationError) -> str:
