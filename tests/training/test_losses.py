@@ -108,29 +108,37 @@ def test_an_id_map_is_the_same_as_its_masks(points):
     torch.testing.assert_close(ours(predictions, targets, points), from_masks)
 
 
-def test_losses_in_pieces_have_the_gradients_of_the_whole(points, monkeypatch):
+@pytest.mark.parametrize("ignored", [None, 9])
+@pytest.mark.parametrize("largest", [1, 300])
+def test_losses_in_pieces_have_the_gradients_of_the_whole(ignored, largest, points, monkeypatch):
     predictions = random_predictions(N_PREDICTIONS)
+    with torch.no_grad():
+        for p in predictions:  # with 300, sigmoids of 0 and 1
+            p.queries.mul_(largest)
     masks, labels = random_objects((6, 4))
-    targets = as_targets(masks, labels)
+    ignore = torch.zeros(24, 24, dtype=torch.bool)
+    if ignored is not None:
+        ignore[ignored:] = True
+    targets = as_targets(masks, labels, [None if ignored is None else ignore, None])
     matches = match(predictions, targets, points[0])
     # With as many candidates as uncertain points and no others, the points can be foreseen.
     params = LossParams(n_points=300, oversampling=1.0, uncertain_share=1.0)
     logits = matched_masks(predictions, matches).detach().requires_grad_()
     seen = []
-    original = losses_module.mask_losses
+    original = losses_module.spread_own
 
-    def remember(maps, targets, pairs, points):
+    def remember(slope, maps, points):
         seen.append(points)
-        return original(maps, targets, pairs, points)
+        return original(slope, maps, points)
 
     monkeypatch.setattr(losses_module, "_POINTS_AT_ONCE", (4 * 300, 4 * 300))
-    monkeypatch.setattr(losses_module, "mask_losses", remember)
+    monkeypatch.setattr(losses_module, "spread_own", remember)
     weighted, mask, dice = pair_losses(logits, targets, matches, params)
     scale = torch.arange(1.0, len(logits) + 1)
     (weighted * scale).sum().backward()
     assert len(seen) > len(logits) // 4
     whole = logits.detach().clone().requires_grad_()
-    expected_mask, expected_dice = original(whole, targets, matches, torch.cat(seen))
+    expected_mask, expected_dice = mask_losses(whole, targets, matches, torch.cat(seen))
     ((5 * expected_mask + 5 * expected_dice) * scale).sum().backward()
     torch.testing.assert_close(mask, expected_mask.detach())
     torch.testing.assert_close(dice, expected_dice.detach())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -11,14 +12,20 @@ from napari_eomt.training.points import (
     containing_pixels,
     draw_points,
     draw_uncertain_points,
+    iter_shared,
     read_own,
-    read_shared,
     shifted_points,
     smallest,
+    spread_own,
 )
 
 CPU = torch.device("cpu")
 SIZES = [(5, 7), (1, 4), (3, 1), (16, 16)]
+
+
+def read_shared(maps, points, size):
+    """Read all points at once."""
+    return next(iter_shared(maps, points, size, points.shape[1]))[1]
 
 
 def edges_and_others(n=200):
@@ -44,6 +51,24 @@ def test_own_points_read_as_each_map_by_itself():
     for one, at, values in zip(maps, points, found, strict=True):
         shared = read_shared(one.flatten()[None, :, None], at[None], (6, 5))
         torch.testing.assert_close(values, shared[0, :, 0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 64, 1000])
+def test_shared_points_in_parts_read_as_the_whole(step):
+    maps, points = torch.randn(2, 35, 9), draw_points((2, 225), CPU)
+    parts = list(iter_shared(maps, points, (5, 7), step))
+    assert len(parts) == -(-225 // step)
+    expected = read_shared(maps, points, (5, 7))
+    for part, values in parts:
+        torch.testing.assert_close(values, expected[:, part])
+
+
+def test_values_are_spread_where_they_would_be_read():
+    maps = torch.randn(3, 6, 5, requires_grad=True)
+    points = torch.stack([edges_and_others().roll(i, 0) for i in range(3)])
+    weights = torch.randn(points.shape[:2])
+    (expected,) = torch.autograd.grad((read_own(maps, points) * weights).sum(), maps)
+    torch.testing.assert_close(spread_own(weights, maps.detach(), points), expected)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -76,13 +101,13 @@ def test_the_smallest_are_found(n, kind):
 def test_the_quick_way_is_taken_where_it_can_be(monkeypatch):
     values = torch.rand(2, 37_632, generator=torch.Generator().manual_seed(0))
     sizes = []
-    topk = torch.Tensor.topk
+    chosen = np.argpartition
 
-    def remember(self, *args, **options):
-        sizes.append(self.numel())
-        return topk(self, *args, **options)
+    def remember(values, n):
+        sizes.append(len(values))
+        return chosen(values, n)
 
-    monkeypatch.setattr(torch.Tensor, "topk", remember)
+    monkeypatch.setattr(np, "argpartition", remember)
     smallest(values, 9408)
     assert len(sizes) == 2
     assert max(sizes) < 37_632 / 2
@@ -94,11 +119,12 @@ def test_uncertain_points_are_those_nearest_to_the_border():
     maps = torch.linspace(-3, 3, 64).repeat(2, 64, 1)
     candidates = draw_points((2, 500), CPU, torch.Generator().manual_seed(1))
     excluded = candidates[..., 1] > 0.5
-    found = draw_uncertain_points(maps, candidates, 100)
+    found, values = draw_uncertain_points(maps, candidates, 100)
+    torch.testing.assert_close(values, read_own(maps, found))
     for chosen, among in zip(found, candidates, strict=True):
         limit = (among[:, 0] - 0.5).abs().sort().values[100]
         assert ((chosen[:, 0] - 0.5).abs() <= limit).all()
-    upper = draw_uncertain_points(maps, candidates, 100, excluded)
+    upper, _ = draw_uncertain_points(maps, candidates, 100, excluded)
     assert (upper[..., 1] <= 0.5).all()
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import distributed
 from torch.nn import functional
 
-from napari_eomt.training.matching import CostWeights, Matches, match
+from napari_eomt.training.matching import LOWEST, TINY, CostWeights, Matches, match
 from napari_eomt.training.points import (
     draw_points,
     draw_uncertain_points,
     read_own,
     shifted_points,
+    spread_own,
 )
 
 if TYPE_CHECKING:
@@ -234,14 +235,14 @@ class _PairLosses(torch.autograd.Function):
             candidates, anywhere = shifted[:, :n_candidates], shifted[:, n_candidates:]
             maps = logits[part].detach()
             excluded = ignored_at(candidates, targets, pairs)
-            uncertain = draw_uncertain_points(maps, candidates, n_uncertain, excluded)
+            uncertain, found_values = draw_uncertain_points(maps, candidates, n_uncertain, excluded)
             points = torch.cat((uncertain, anywhere), 1)
-            with torch.enable_grad():
-                maps.requires_grad_()
-                mask, dice = mask_losses(maps, targets, pairs, points)
-                weighted = params.mask_weight * mask + params.dice_weight * dice
-                (gradient[part],) = torch.autograd.grad(weighted.sum(), maps)
-            losses[:, part] = torch.stack((weighted, mask, dice)).detach()
+            values = torch.cat((found_values, read_own(maps, anywhere)), 1)
+            weighted, mask, dice, slope = _losses_and_slope(
+                values, *_truth_at(points, targets, pairs), params
+            )
+            gradient[part] = spread_own(slope, maps, points)
+            losses[:, part] = torch.stack((weighted, mask, dice))
         ctx.save_for_backward(gradient)
         weighted, mask, dice = losses.unbind()
         ctx.mark_non_differentiable(mask, dice)
@@ -274,20 +275,60 @@ def mask_losses(
     mask, dice : (M,) float32
         Mean cross entropy, and dice loss, of each pair; 0 where all of its points are ignored.
     """
-    truth = _objects_at(points, targets, matches)
-    is_ignored = ignored_at(points, targets, matches)
     values = read_own(logits, points)
+    truth, valid = _truth_at(points, targets, matches)
     entropy = functional.binary_cross_entropy_with_logits(values, truth, reduction="none")
     probability = values.sigmoid()
-    if is_ignored is None:
+    if valid is None:
         mask = entropy.mean(1)
     else:
-        valid = (~is_ignored).float()
         mask = (entropy * valid).sum(1) / valid.sum(1).clamp(min=1)
         probability, truth = probability * valid, truth * valid
     shared = (probability * truth).sum(1)
     dice = 1 - (2 * shared + 1) / (probability.sum(1) + truth.sum(1) + 1)
     return mask, dice
+
+
+def _losses_and_slope(
+    values: torch.Tensor, truth: torch.Tensor, valid: torch.Tensor | None, params: LossParams
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compare logits (M, P) with objects as `mask_losses` does, and differentiate.
+
+    Returns
+    -------
+    weighted, mask, dice : (M,) float32
+    slope : (M, P) float32
+        Derivative of each pair's weighted loss with respect to its logits.
+    """
+    probability = values.sigmoid()
+    # log(1 + exp(x)) = x - log σ(x); see `matching`.
+    low = values.clamp(min=LOWEST)
+    entropy = low.sub_(probability.clamp(min=TINY).log_()).addcmul_(values, truth, value=-1)
+    n_points: torch.Tensor | int = values.shape[1]
+    slope = probability - truth
+    spread = probability.square().neg_().add_(probability)
+    if valid is not None:
+        n_points = valid.sum(1, keepdim=True).clamp(min=1)
+        entropy, slope, spread = entropy * valid, slope * valid, spread * valid
+        probability, truth = probability * valid, truth * valid
+    mask = (entropy.sum(1, keepdim=True) / n_points)[:, 0]
+    shared = 2 * (probability * truth).sum(1, keepdim=True) + 1
+    total = probability.sum(1, keepdim=True) + truth.sum(1, keepdim=True) + 1
+    dice = (1 - shared / total)[:, 0]
+    slope *= params.mask_weight / n_points
+    rate = (truth * (-2 / total)).add_(shared / total.square())
+    slope.addcmul_(spread, rate, value=params.dice_weight)
+    weighted = params.mask_weight * mask + params.dice_weight * dice
+    return weighted, mask, dice, slope
+
+
+def _truth_at(
+    points: torch.Tensor, targets: Sequence[ImageTargets], matches: Matches
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Read each pair's object at its points, and where its image counts: 1 or 0; None if all."""
+    is_ignored = ignored_at(points, targets, matches)
+    valid = None if is_ignored is None else (~is_ignored).float()
+    return _objects_at(points, targets, matches), valid
 
 
 def class_losses(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch.nn import functional
 
-from napari_eomt.training.points import read_shared
+from napari_eomt.training.points import iter_shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 # Of the mask values at the matching points: 10 MB for an image and 200 queries.
 _MAX_BYTES = 256 * 2**20
+# Of the mask values of an image that a CPU works on at a time: they stay in its cache, and the
+# costs of 100 queries at 12,544 points take half of the time.
+_CPU_BYTES = 2**20
 _MOSTLY = 0.5
+LOWEST = -80.0
+TINY = math.exp(LOWEST)  # of a smaller sigmoid float32 knows no logarithm
 
 
 @dataclass(frozen=True)
@@ -153,14 +158,26 @@ def _costs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the costs (b, n, Q) of some images, and which queries are excused (b, Q)."""
     maps = prediction.mask_values(part)
-    logits = read_shared(maps, points, prediction.size)  # (b, P, Q)
-    n_valid = truth.valid.sum(-1)[:, None, None].clamp(min=1)
+    n_points, n_queries = points.shape[1], maps.shape[-1]
+    step = n_points if points.device.type != "cpu" else max(1, _CPU_BYTES // (4 * n_queries))
+    surplus, area = points.new_zeros(2, len(maps), 1, n_queries)
+    overlap, shared = points.new_zeros(2, len(maps), truth.values.shape[1], n_queries)
+    inside = None if truth.ignored is None else torch.zeros_like(area)
     # -log σ(x) = softplus(x) - x and -log(1 - σ(x)) = softplus(x): with the objects' values y,
     # the cross entropy is the sum of softplus(x) less y·x, one product instead of two.
-    surplus = truth.valid[:, None] @ functional.softplus(logits)  # (b, 1, Q)
-    mask_cost = (surplus - truth.values @ logits) / n_valid
-    probability = logits.sigmoid_()
-    shared, area = truth.values @ probability, truth.valid[:, None] @ probability
+    for at, logits in iter_shared(maps, points, prediction.size, step):  # (b, p, Q)
+        values, valid = truth.values[:, :, at], truth.valid[:, None, at]
+        probability = logits.sigmoid()
+        overlap += values @ logits
+        shared += values @ probability
+        area += valid @ probability
+        if inside is not None and truth.ignored is not None:
+            inside += truth.ignored[:, None, at] @ probability
+        # softplus(x) = x - log σ(x), in a third of the time of torch's.
+        low = logits.clamp_(min=LOWEST)
+        surplus += valid @ low.sub_(probability.clamp_(min=TINY).log_())
+    n_valid = truth.valid.sum(-1)[:, None, None].clamp(min=1)
+    mask_cost = (surplus - overlap) / n_valid
     object_area = truth.values.sum(-1)[:, :, None]
     dice_cost = 1 - (2 * shared + 1) / (area + object_area + 1)
     classes = prediction.class_logits[part].float().softmax(-1)
@@ -171,10 +188,9 @@ def _costs(
     # A diverging prediction is matched only where there is no other, and scipy takes no NaN.
     largest = torch.finfo(cost.dtype).max
     cost = torch.nan_to_num(cost, nan=largest, posinf=largest, neginf=largest)
-    if truth.ignored is None:
+    if inside is None:
         return cost, torch.zeros_like(area[:, 0], dtype=torch.bool)
-    inside = (truth.ignored[:, None] @ probability)[:, 0]
-    return cost, inside > _MOSTLY * (inside + area[:, 0])
+    return cost, (inside > _MOSTLY * (inside + area))[:, 0]
 
 
 def _read_targets(targets: Sequence[ImageTargets], points: torch.Tensor) -> _Truth:

@@ -7,10 +7,14 @@ of the first pixel, so that a mask of any size can be read at the same point.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SAMPLE = 2048
 
@@ -82,7 +86,9 @@ def containing_pixels(points: torch.Tensor, height: int, width: int) -> torch.Te
     return row * width + column
 
 
-def read_shared(maps: torch.Tensor, points: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def iter_shared(
+    maps: torch.Tensor, points: torch.Tensor, size: tuple[int, int], step: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
     """Read the masks of each image at the image's own points, which all its masks share.
 
     Parameters
@@ -92,10 +98,15 @@ def read_shared(maps: torch.Tensor, points: torch.Tensor, size: tuple[int, int])
     points : (B, P, 2) float32
     size : (int, int)
         (h, w) of the maps.
+    step : int
+        Number of points to read at a time.
 
-    Returns
-    -------
-    (B, P, Q) float32
+    Yields
+    ------
+    slice
+        Which of the P points.
+    (B, p, Q) float32
+        The values there.
     """
     n_images, _, n_masks = maps.shape
     height, width = size
@@ -104,15 +115,17 @@ def read_shared(maps: torch.Tensor, points: torch.Tensor, size: tuple[int, int])
     index, weight = corners(points, height, width)
     n_pixels = (height + 2) * (width + 2)
     index += torch.arange(n_images, device=maps.device)[:, None] * n_pixels
-    # The values of all masks at a pixel are neighbours in memory: ten times faster on a CPU than
-    # grid_sample, which would fetch each by itself.
-    values = functional.embedding_bag(
-        index.flatten(1).T.contiguous(),
-        table,
-        mode="sum",
-        per_sample_weights=weight.flatten(1).T.contiguous(),
-    )
-    return values.view(n_images, -1, n_masks)
+    for start in range(0, points.shape[1], step):
+        part = slice(start, start + step)
+        # The values of all masks at a pixel are neighbours in memory: ten times faster on a CPU
+        # than grid_sample, which would fetch each by itself.
+        values = functional.embedding_bag(
+            index[:, :, part].flatten(1).T.contiguous(),
+            table,
+            mode="sum",
+            per_sample_weights=weight[:, :, part].flatten(1).T.contiguous(),
+        )
+        yield part, values.view(n_images, -1, n_masks)
 
 
 def read_own(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -134,13 +147,34 @@ def read_own(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return values[:, 0, :, 0]
 
 
+def spread_own(values: torch.Tensor, maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Spread values at points over the pixels that `read_own` reads there: its gradient.
+
+    Parameters
+    ----------
+    values : (M, P) float32
+    maps : (M, h, w) float32
+        Only its shape counts.
+    points : (M, P, 2) float32
+
+    Returns
+    -------
+    (M, h, w) float32
+    """
+    grid = (2 * points[:, :, None]).sub_(1)
+    spread: torch.Tensor = torch.ops.aten.grid_sampler_2d_backward(
+        values[:, None, :, None], maps[:, None], grid, 0, 0, False, [True, False]
+    )[0]
+    return spread[:, 0]
+
+
 @torch.no_grad()
 def draw_uncertain_points(
     maps: torch.Tensor,
     candidates: torch.Tensor,
     n_uncertain: int,
     excluded: torch.Tensor | None = None,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose of each map's candidate points those where it is least certain.
 
     Parameters
@@ -155,14 +189,17 @@ def draw_uncertain_points(
 
     Returns
     -------
-    (M, n_uncertain, 2) float32
+    points : (M, n_uncertain, 2) float32
+    values : (M, n_uncertain) float32
+        The logits there.
     """
-    certainty = read_own(maps, candidates).abs_()
+    values = read_own(maps, candidates)
+    certainty = values.abs()
     if excluded is not None:
         certainty.masked_fill_(excluded, torch.inf)
     chosen = smallest(certainty, n_uncertain)
     pairs = torch.view_as_complex(candidates)
-    return torch.view_as_real(pairs.gather(1, chosen))
+    return torch.view_as_real(pairs.gather(1, chosen)), values.gather(1, chosen)
 
 
 def smallest(values: torch.Tensor, n: int) -> torch.Tensor:
@@ -188,10 +225,11 @@ def smallest(values: torch.Tensor, n: int) -> torch.Tensor:
     limits = values[:, :_SAMPLE].kthvalue(rank, dim=1).values
     chosen = torch.empty(len(values), n, dtype=torch.int64)
     for row, limit, out in zip(values, limits, chosen, strict=True):
-        # numpy finds them in a fifth of torch's time.
-        below = torch.from_numpy(np.flatnonzero((row <= limit).numpy()))
+        # numpy finds them in a fifth of torch's time, and chooses of them in half.
+        known = row.numpy()
+        below = np.flatnonzero(known <= limit.item())
         if len(below) < n:
             torch.topk(row, n, largest=False, sorted=False, out=(torch.empty(n), out))
         else:
-            torch.take(below, row[below].topk(n, largest=False, sorted=False).indices, out=out)
+            out.numpy()[:] = below[np.argpartition(known[below], n - 1)[:n]]
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -68,5 +69,24 @@ class Prediction:
         image, query, slot = (index.to(device) for index in (image, query, slot))
         padded = self.queries.new_zeros(n_images, n_slots, n_channels)
         padded = padded.index_put((image, slot), self.queries[image, query])
-        masks = padded @ self.features.transpose(1, 2)
-        return masks[image, slot].view(-1, *self.size)
+        masks: torch.Tensor = _Product.apply(padded, self.features)  # type: ignore[no-untyped-call]
+        rows = image * n_slots + slot
+        return masks.flatten(0, 1).index_select(0, rows).view(-1, *self.size)
+
+
+class _Product(torch.autograd.Function):
+    """queries @ features^T, whose gradients lie in memory as the factors do.
+
+    torch's own leaves the features' turned round, and whoever comes next turns them back: half of
+    the time of the backward pass (25,600 pixels of 384 channels: 72 ms on a CPU instead of 25).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(queries, features)
+        return queries @ features.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        queries, features = ctx.saved_tensors
+        return masks @ features, masks.transpose(1, 2) @ queries
