@@ -24,6 +24,9 @@ Ints = npt.NDArray[np.int64]
 # A table of ids up to here costs less than sorting the pixels of a small image.
 _MAX_TABLE = 2**22
 
+UNDECIDED = -(2**31)
+"""Category id of a crowd that may be of any category: nobody has decided."""
+
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
@@ -45,6 +48,8 @@ class Overlap:
     truth_category : (T,) int64
         Position in the categories that are counted; −1 for none of them.
     truth_is_crowd : (T,) bool
+    truth_is_undecided : (T,) bool
+        Crowds of the category `UNDECIDED`.
     """
 
     pred_ids: Ints
@@ -57,6 +62,7 @@ class Overlap:
     pred_category: Ints
     truth_category: Ints
     truth_is_crowd: npt.NDArray[np.bool_]
+    truth_is_undecided: npt.NDArray[np.bool_]
 
     @cached_property
     def iou(self) -> npt.NDArray[np.float64]:
@@ -136,6 +142,7 @@ def measure_overlap(
     names = {i: i for i in place} if pred_categories is None else pred_categories
     pred_place = {i: place[j] for i, j in names.items() if j in place}
     crowds = {segment.id for segment in truth.segments if segment.is_crowd}
+    undecided = {s.id for s in truth.segments if s.is_crowd and s.category_id == UNDECIDED}
     return Overlap(
         pred_ids,
         truth_ids,
@@ -147,6 +154,7 @@ def measure_overlap(
         _categories(pred, pred_ids, pred_place, "prediction"),
         _categories(truth, truth_ids, place, "truth"),
         np.array([i in crowds for i in truth_ids.tolist()], bool),
+        np.array([i in undecided for i in truth_ids.tolist()], bool),
     )
 
 

@@ -148,14 +148,16 @@ def mean_quality(
 def _on_crowd(overlap: Overlap) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the pixels of each predicted segment on the crowd of its category: (P,).
 
-    There is one to a category; of several, panopticapi takes the last.
+    There is one to a category; of several, panopticapi takes the last. What nobody has decided
+    about is of any category.
     """
     n = int(overlap.truth_category.max(initial=-1)) + 1
     last = np.full(n + 1, -1, np.int64)
-    crowds = np.flatnonzero(overlap.truth_is_crowd)
+    crowds = np.flatnonzero(overlap.truth_is_crowd & ~overlap.truth_is_undecided)
     last[overlap.truth_category[crowds]] = crowds
     last[n] = -1  # of no category that is counted
     own = np.full(len(overlap.pred_ids), -1, np.int64)
     is_known = (overlap.pred_category >= 0) & (overlap.pred_category < n)
     own[is_known] = last[overlap.pred_category[is_known]]
-    return overlap.sum_by_pred(own[overlap.pred] == overlap.truth)
+    is_own = own[overlap.pred] == overlap.truth
+    return overlap.sum_by_pred(is_own | overlap.truth_is_undecided[overlap.truth])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_eomt.evaluation.evaluate import ModelSource, iter_evaluate
-from napari_eomt.evaluation.truth import open_truth
+from napari_eomt.evaluation.truth import Truth, open_truth
+from napari_eomt.evaluation.undecided import DecidedTruth, n_undecided
 from napari_eomt.inference.trunk_cache import open_trunk_cache
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.settings import load_settings
@@ -50,7 +51,7 @@ class Checker:
         self, dataset: Annotated, keys: Sequence[str], params: TrainParams, device: str
     ) -> None:
         self._params, self._device = params, device
-        self._truth = open_truth(dataset)
+        self._truth: Truth = open_truth(dataset)
         wanted = [int(key) for key in keys]
         self.notes: list[str] = []
         if len(wanted) > MAX_CHECKED:
@@ -58,6 +59,13 @@ class Checker:
             self.notes.append(f"Of {len(wanted)} images that check {MAX_CHECKED} are looked at.")
             wanted = [wanted[k] for k in places]
         self._truth.image_ids = tuple(wanted)
+        n_ignored = n_undecided(self._truth) if params.undecided == "ignore" else 0
+        if n_ignored:  # as in learning
+            self._truth = DecidedTruth(self._truth)
+            self.notes.append(
+                f"{n_ignored} of {len(wanted)} images that check have undecided objects: there "
+                "nothing is right or wrong."
+            )
         # Of a trunk that learns, no check would find what one before has kept.
         is_frozen = params.frozen_blocks in ("trunk", "all") and not params.lora_rank
         self._trunks = (
