@@ -232,7 +232,7 @@ def _open_tracker(name: str, run: Run, setup: Setup) -> Any:
     Raises
     ------
     DataError
-        If its package is not installed.
+        If its package is not installed, or it cannot start.
     """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
@@ -241,9 +241,15 @@ def _open_tracker(name: str, run: Run, setup: Setup) -> Any:
     kind = LOGGER_TYPE_TO_CLASS[name]
     folder = run.folder / "log"
     options = {"logging_dir": folder} if kind.requires_logging_directory else {}
-    tracker: Any = kind(run.name, **options)
-    if hasattr(tracker, "start"):  # newer versions of accelerate open it late
-        tracker.start()
+    try:
+        tracker: Any = kind(run.name, **options)
+        if hasattr(tracker, "start"):  # newer versions of accelerate open it late
+            tracker.start()
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"--log {name}: {name} cannot start ({reason}). Mend that, or leave --log out."
+        ) from error
     values = setup.plan.resolved.model_dump(mode="json")
     plain = {k: v for k, v in values.items() if isinstance(v, bool | int | float | str)}
     tracker.store_init_configuration(plain)

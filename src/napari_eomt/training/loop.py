@@ -117,7 +117,7 @@ class _Loop:
     ) -> None:
         self._setup, self._run, self._log, self._ranks = setup, run, log, here
         self._should_stop, self._state_seconds = should_stop, state_seconds
-        self._trackers = trackers
+        self._trackers = list(trackers)
         self._params = params = setup.plan.resolved
         self._n_steps, self._interval = int(params.steps), int(params.validation_interval)
         state = setup.state
@@ -247,8 +247,7 @@ class _Loop:
             "learning_rate": self._engine.learning_rate,
         }
         self.tell("step", **values, seconds=round(seconds, 4))
-        for tracker in self._trackers:
-            tracker.log(values, step=self.at.step)
+        self._track(values)
         return self._progress("step", losses=report, notes=self._new_notes())
 
     def _check(self) -> Generator[TrainProgress, None, None]:
@@ -304,9 +303,17 @@ class _Loop:
             if self._checker is not None:
                 save_samples(folder / f"{name}{SAMPLES}", self._checker.samples)
         self.tell("check", **self._scores, score=score, is_best=is_better)
-        for tracker in self._trackers:
-            known = {f"check/{k}": v for k, v in self._scores.items() if v is not None}
-            tracker.log(known, step=self.at.step)
+        self._track({f"check/{k}": v for k, v in self._scores.items() if v is not None})
+
+    def _track(self, values: dict[str, Any]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                tracker.log(values, step=self.at.step)
+            except Exception as error:  # noqa: BLE001 - of another program, which no run needs
+                self._trackers.remove(tracker)
+                self._notes.append(
+                    f"{type(tracker).__name__} is told no more of the run: {reason_of(error)}."
+                )
 
     def _judge(self, report: StepReport, samples: Sequence[Sample]) -> None:
         """Stop where numbers have gone: the weights are still those of the step before."""
@@ -332,7 +339,8 @@ class _Loop:
     def _error(self, step: int, found: str) -> ModelError:
         state = f"The state of step {self._kept}" if self._kept is not None else "No state"
         rate = f"a lower learning rate than {self._params.learning_rate:g}"
-        precision = ", or with --precision fp32" if self._params.precision != "fp32" else ""
+        is_half = self._engine.precision != torch.float32
+        precision = ", or with --precision fp32" if is_half else ""
         return ModelError(
             f"Step {step}: {found}. {state} is kept. Begin a new run with {rate}{precision}."
         )
