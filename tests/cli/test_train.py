@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -21,7 +17,6 @@ import napari_eomt as ne
 from napari_eomt.cli.main import app
 from napari_eomt.cli.train_progress import time_text
 
-N_KILLS = int(os.environ.get("NAPARI_EOMT_TEST_KILLS", "3"))
 SHORT = ["--device", "cpu", "--batch-size", "2", "--undecided", "learn", "--steps", "4"]
 
 
@@ -150,48 +145,6 @@ def test_a_run_that_is_asked_something_else_does_not_go_on(dataset, tiny, tmp_pa
         result = run("--out", out, "--resume", *args)
         assert result.exit_code == 2
         assert message in " ".join(result.stderr.split())
-
-
-def test_kills_at_any_moment_lose_little_and_change_nothing(dataset, tiny, tmp_path):
-    """kill -9 again and again: each time the run goes on, and ends as one that was left alone."""
-    n_steps = max(40, 10 * N_KILLS)
-    options = ["--model", tiny, *SHORT[:-1], str(n_steps), "--validation-interval", "10"]
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    assert run(dataset, "--out", whole, *options).exit_code == 0
-    draw = random.Random(0)
-    args = [dataset, "--out", out, *options]
-    killed = 0
-    while killed < N_KILLS:
-        process = subprocess.Popen(
-            command(*args, "--save-every", "0", "--json"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        line = process.stdout.readline()  # the first step, or check: now it runs
-        if not line:
-            raise AssertionError(process.stderr.read())
-        time.sleep(draw.uniform(0, 0.4))
-        process.kill()
-        process.communicate()
-        assert process.returncode in (-9, 0)
-        if process.returncode == 0:
-            break
-        killed += 1
-        found = ne.load_run(out)
-        assert found.status() == "interrupted"
-        if not found.is_resumable:  # before its first state
-            shutil.rmtree(out)
-            continue
-        args = ["--out", out, "--resume"]
-    if ne.load_run(out).status() != "finished":
-        done = run("--out", out, "--resume")
-        assert done.exit_code == 0, done.output
-    one, other = weights(whole, n_steps), weights(out, n_steps)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    steps = [row["step"] for row in ne.load_run(out).rows() if row["kind"] == "step"]
-    assert steps == list(range(1, n_steps + 1))
-    ne.load_segmenter(ne.load_run(out).model_folder, "cpu")
 
 
 def test_durations_are_said_in_few_characters():
