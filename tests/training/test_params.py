@@ -55,6 +55,8 @@ def test_every_default_can_be_typed():
         {"steps": "many"},
         {"batch_size": 0},
         {"learning_rate": 0.0},
+        {"layer_decay": 0.0},
+        {"layer_decay": 1.1},
         {"learning_rate": float("nan")},
         {"scale_jitter": (2.0, 1.0)},
         {"scale_jitter": (0.0, 1.0)},
@@ -107,8 +109,11 @@ def test_auto_of_a_short_training():
     assert (few.steps, few.head_warm_up, few.backbone_warm_up) == (100, 5, 10)
     assert few.validation_interval == 10
     assert (few.task, few.metric) == ("instance", "ap")
+    assert few.layer_decay == 1.0
+    assert resolve(quick(), card(depth=12), 10).layer_decay == 0.8
+    assert resolve(quick(layer_decay=0.9), card(), 10).layer_decay == 0.9
     more = resolve(quick(), card(), 200)
-    assert more.steps == 1000
+    assert more.steps == 400
     assert resolve(quick(), card(), 10**6).steps == 2000
     given = quick(steps=77, head_warm_up=3, learning_rate=0.5, metric="pq", validation_interval=9)
     kept = resolve(given, card(), 10)

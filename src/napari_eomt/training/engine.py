@@ -79,12 +79,12 @@ class Engine:
                 network, device_ids=ids, find_unused_parameters=True
             )
         is_dinov3 = learner.card.architecture == "eomt_dinov3"
-        rate = params.learning_rate
+        rate, decay = params.learning_rate, params.layer_decay
         self.optimizer = make_optimizer(
             network.model,
             RateParams(
                 learning_rate=1e-4 if rate == "auto" else rate,
-                layer_decay=params.layer_decay,
+                layer_decay=0.8 if decay == "auto" else decay,
                 has_full_rate_query_blocks=is_dinov3,
                 weight_decay=params.weight_decay,
             ),

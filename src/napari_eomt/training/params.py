@@ -29,7 +29,9 @@ _PRESETS: dict[Preset, dict[str, Any]] = {
         "saturation": 0.0,
         "hue": 0.0,
         "frozen_blocks": "trunk",
-        "batch_size": 8,
+        # Small steps, and many: of as many views, 600 steps of 2 taught the bundled model more
+        # of phase contrast than 150 of 8.
+        "batch_size": 4,
     },
     "lora": {"frozen_blocks": "all", "lora_rank": 8, "layer_decay": 1.0, "weight_decay": 0.0},
     "full": {"frozen_blocks": 0},
@@ -89,12 +91,11 @@ class TrainParams(BaseModel):
         description="Of the heads. auto: as published, 0.0001 for DINOv2 and 0.0002 for DINOv3; "
         "in short trainings larger for models less than 1,024 features wide, in proportion.",
     )
-    layer_decay: float = Field(
-        0.8,
-        gt=0,
-        le=1,
+    layer_decay: float | Literal["auto"] = Field(
+        "auto",
         title="Layer decay",
-        description="Each block learns this much as fast as the one after it.",
+        description="Each block learns this much as fast as the one after it. auto: as published "
+        "0.8, but 1 in short trainings of models of less than 12 blocks.",
     )
     weight_decay: float = Field(
         0.05, ge=0, title="Weight decay", description="Pulls all weights towards 0."
@@ -321,6 +322,10 @@ class TrainParams(BaseModel):
             value = getattr(self, name)
             if isinstance(value, int) and value < low:
                 raise ValueError(f"{name} is {value}; at least {low} was expected")
+        if isinstance(self.layer_decay, float) and not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"layer_decay is {self.layer_decay}; a number above 0 and up to 1 was expected"
+            )
         for name in ("learning_rate", "object_size"):
             value = getattr(self, name)
             if isinstance(value, float) and not 0 < value < float("inf"):
