@@ -16,22 +16,28 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import napari
+import numpy as np
 from qtpy.QtWidgets import QApplication
 
 from napari_eomt.annotation.operations import set_status
-from napari_eomt.structures.segments import Status
+from napari_eomt.formats.dataset import Dataset
+from napari_eomt.structures.categories import Category
+from napari_eomt.structures.segments import Segment, Segmentation, Status
+from napari_eomt.synthetic import drawn_nuclei
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qtpy.QtWidgets import QWidget
 
     from napari_eomt.widgets.dock import EomtDock
+    from napari_eomt.widgets.run_tail import RunNews
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 XVFB = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24"]
 TIMEOUT_S = 120
 MODEL = "eomt-large-coco-panoptic-640"
+LEARN = {"preset": "quick", "steps": 60, "batch_size": 4, "learning_rate": 1e-3}
 
 
 def main() -> None:
@@ -45,7 +51,7 @@ def main() -> None:
     for image, command in commands.items():
         with TemporaryDirectory() as folder:
             own = {"NAPARI_CONFIG": "", "NAPARI_EOMT_CONFIG_DIR": folder, "HF_HOME": folder}
-            own["NAPARI_EOMT_SESSIONS_DIR"] = folder
+            own["NAPARI_EOMT_SESSIONS_DIR"] = own["NAPARI_EOMT_RUNS_DIR"] = folder
             on_display = [*XVFB, *command] if shutil.which("xvfb-run") else command
             subprocess.run(on_display, check=True, env={**os.environ, **own})
         print(image)
@@ -71,7 +77,42 @@ def correct(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
     return viewer.window._qt_window
 
 
-PICTURES = {"models": models, "correct": correct}
+def learn(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
+    """Return the window with the page Learn, after a model has learnt what cells are."""
+    viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
+    page = dock.train
+    dock.show_page("learn")
+    page.form.load(LEARN)
+    page.data.fraction.setValue(25)
+    with TemporaryDirectory() as folder:
+        page.data.show_folder(_drawn_cells(Path(folder) / "cells"))
+        _settle(TIMEOUT_S, page.learn.isEnabled)
+        page.learn.click()
+        _settle(10 * TIMEOUT_S, lambda: _has_learnt(page.view.news))
+        _settle(TIMEOUT_S, page.view.scores.isVisible)
+        _settle(5)  # the pictures are read from the images, which are still there
+    viewer.window._qt_window.resize(1400, 1150)
+    return viewer.window._qt_window
+
+
+def _has_learnt(news: Sequence[RunNews]) -> bool:
+    return bool(news) and news[0].status == "finished"
+
+
+def _drawn_cells(folder: Path) -> Path:
+    """Write a dataset of drawn nuclei, which are called cells: what the model has to learn."""
+    with Dataset.create(folder) as dataset:
+        for k in range(4):
+            pixels, ids = drawn_nuclei((192, 192), 14, seed=k)
+            found = Segmentation(
+                ids, tuple(Segment(int(i), 1, status=Status.ACCEPTED) for i in np.unique(ids) if i)
+            )
+            dataset.add(pixels, found, name=f"cells-{k + 1}", categories=[Category(1, "cell")])
+        dataset.save()
+    return folder
+
+
+PICTURES = {"models": models, "correct": correct, "learn": learn}
 
 
 def save(image: Path) -> None:

@@ -126,6 +126,12 @@ class TrainForm(QWidget):
         """Return the values as they are saved."""
         return {"preset": self.preset, **self._changes}
 
+    def load(self, values: dict[str, Any]) -> None:
+        """Show values as they are saved, instead of those that are shown."""
+        self._take(values)
+        self._show()
+        self.changed.emit()
+
     def arguments(self) -> list[str]:
         """Return what differs from the command's defaults, as it takes it.
 
