@@ -17,8 +17,10 @@ from napari_eomt.cli.progress import download_bar
 from napari_eomt.cli.train_progress import train_bar
 from napari_eomt.errors import DataError
 from napari_eomt.models.catalog import DEFAULT_MODEL
+from napari_eomt.models.load import resolve_device
 from napari_eomt.models.locate import locate
 from napari_eomt.settings import load_settings
+from napari_eomt.training.heap import keep_freed_memory
 from napari_eomt.training.loop import iter_train
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.ranks import ranks
@@ -119,6 +121,8 @@ class TrainJob:
             raise RuntimeError("Nothing to train was prepared.")
         opened = [] if log is None else [_open_tracker(log, self._run, self._setup)]
         is_first = ranks().is_main_process
+        if resolve_device(self._setup.plan.device).type == "cpu":
+            keep_freed_memory()
         try:
             with (
                 _stopping() as should_stop,
