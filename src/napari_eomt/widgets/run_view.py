@@ -102,7 +102,8 @@ class RunView(QWidget):
         self.about.setVisible(False)
         self.state.setText(text)
         self.state.setVisible(True)
-        self.progress.setVisible(True)
+        # A bar that only moves to and fro would redraw the window, canvas and all, the whole time.
+        self.progress.setVisible(total > 0)
         self.progress.setRange(0, total)
         self.progress.setValue(done)
         self.scores.show_columns([])
@@ -153,7 +154,7 @@ class RunView(QWidget):
         self.title.setToolTip(str(news.folder))
         self.about.setText(about_text(news))
         self.about.setVisible(bool(self.about.text()))
-        self.progress.setVisible(news.is_running)
+        self.progress.setVisible(news.is_running and news.n_steps > 0)
         self.progress.setRange(0, news.n_steps)
         self.progress.setValue(news.step)
         lines = [state_text(news), *([f"⚠ {problem}"] if problem else []), *news.notes]
@@ -262,6 +263,7 @@ class RunView(QWidget):
         running, after = QHBoxLayout(), QHBoxLayout()
         running.addWidget(self.progress, 1)
         running.addWidget(self.stop)
+        running.addStretch(0)
         for button in (self.resume, self.open, self.copy_details):
             after.addWidget(button)
         after.addStretch(1)
