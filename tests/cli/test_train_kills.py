@@ -72,7 +72,7 @@ def test_kills_at_any_moment_lose_little_and_change_nothing(tmp_path, record_pro
     begin = [dataset, "--out", out, *options]
     often = ["--save-every", 0.02 if DATASET else 0, "--json"]
     lost: list[int] = []
-    n_fresh = 0
+    n_fresh = n_killed = 0
     for n in range(N_KILLS):
         is_there = out.is_dir() and bool(find_states(out / "state"))
         code, told = told_until_killed(
@@ -81,6 +81,7 @@ def test_kills_at_any_moment_lose_little_and_change_nothing(tmp_path, record_pro
         if code == 0:
             break
         assert code == -9
+        n_killed += 1
         if not out.is_dir():
             continue  # before it had made anything
         run = ne.load_run(out) if (out / "params.json").is_file() else None
@@ -112,7 +113,7 @@ def test_kills_at_any_moment_lose_little_and_change_nothing(tmp_path, record_pro
             row[value] for row in ne.load_run(whole).rows() if row["kind"] == kind
         ]
     ne.load_segmenter(run.model_folder, "cpu")
-    record_property("kills", N_KILLS)
+    record_property("kills", n_killed)
     record_property("before_the_first_state", n_fresh)
     record_property("steps_lost", lost)
     if not DATASET:

@@ -78,8 +78,10 @@ def train(
         if dataset is None and not resume:
             raise DataError("DATASET is missing: name the folder of annotated images.")
         # Only now: --help and wrong options answer without torch.
-        from napari_eomt.cli.train_job import TrainJob
+        from napari_eomt.cli.train_job import TrainJob, check_tracker
 
+        if log is not None:
+            check_tracker(log)
         job = TrainJob(
             out=out.expanduser(), as_json=as_json, quiet=quiet, state_seconds=60 * save_every
         )

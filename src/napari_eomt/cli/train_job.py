@@ -230,18 +230,30 @@ def _stopping() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def check_tracker(name: str) -> None:
+    """Check that a program that is to be told is there, before a run is begun.
+
+    Raises
+    ------
+    DataError
+        If its package is not installed.
+    """
+    from accelerate.tracking import get_available_trackers
+
+    if name not in {str(getattr(each, "value", each)) for each in get_available_trackers()}:
+        raise DataError(f"--log {name}: {name} is not installed. `pip install {name}`.")
+
+
 def _open_tracker(name: str, run: Run, setup: Setup) -> Any:
     """Open a tracker of accelerate's.
 
     Raises
     ------
     DataError
-        If its package is not installed, or it cannot start.
+        If it cannot start.
     """
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    if name not in {str(getattr(each, "value", each)) for each in get_available_trackers()}:
-        raise DataError(f"--log {name}: {name} is not installed. `pip install {name}`.")
     kind = LOGGER_TYPE_TO_CLASS[name]
     folder = run.folder / "log"
     options = {"logging_dir": folder} if kind.requires_logging_directory else {}
