@@ -73,9 +73,9 @@ def main() -> None:
     gaps.show("idle, without the dock", 3)
 
     _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
-    wait(lambda: "ready" in dock.model.status.text())
+    seconds = wait(lambda: "ready" in dock.model.status.text())
+    gaps.show("the dock opens, the model loads", seconds)
     page = dock.train
-    gaps.take()
     dock.show_page("learn")
     start = perf_counter()
     wait(lambda: perf_counter() - start > 2)
