@@ -47,6 +47,12 @@ def test_a_loss_that_is_not_finite_is_told(qtbot, make_dock, nuclei):  # noqa: F
     assert page.view.copy_details.isVisible()
 
 
+def wait_for_step(qtbot, page, step):
+    qtbot.waitUntil(
+        lambda: bool(page.view.news) and page.view.news[0].step >= step, timeout=WAIT_MS
+    )
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there files have no limit of size")
 def test_a_full_disk_is_told_and_the_run_goes_on(
     qtbot,
@@ -62,10 +68,10 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv("TEST_FULL_DISK", str(full))
-    dock = make_dock(steps=40, validation_interval=1000, preset="full")
+    dock = make_dock(steps=2000, validation_interval=1000, preset="full")
     page = dock.train
     folder = learn(qtbot, dock, nuclei)
-    qtbot.waitUntil(lambda: bool(page.view.news) and page.view.news[0].step >= 2, timeout=WAIT_MS)
+    wait_for_step(qtbot, page, 2)
     page.view.stop.click()
     stopped = wait_for(qtbot, page, "stopped")
     qtbot.waitUntil(lambda: not page.is_busy, timeout=WAIT_MS)
@@ -73,6 +79,9 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
 
     full.touch()
     page.view.resume.click()
+    # The first state is written when it stops.
+    wait_for_step(qtbot, page, stopped.step + 1)
+    page.view.stop.click()
     wait_for(qtbot, page, "failed")
     qtbot.waitUntil(lambda: "cannot be written" in page.view.state.text(), timeout=WAIT_MS)
     assert "Free the disk" in page.view.state.text()
@@ -80,7 +89,11 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
     assert load_state(folder / "state").progressed.step == stopped.step
 
     full.unlink()
-    qtbot.waitUntil(page.view.resume.isVisible, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: page.view.resume.isVisible() and not page.is_busy, timeout=WAIT_MS)
     page.view.resume.click()
-    news = wait_for(qtbot, page, "finished")
-    assert [row["step"] for row in news.steps] == list(range(1, 41))
+    wait_for(qtbot, page, "running")
+    wait_for_step(qtbot, page, stopped.step + 1)
+    page.view.stop.click()
+    news = wait_for(qtbot, page, "stopped")
+    assert [row["step"] for row in news.steps] == list(range(1, news.step + 1))
+    assert load_state(folder / "state").progressed.step == news.step
