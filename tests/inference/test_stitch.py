@@ -127,3 +127,31 @@ def test_what_only_a_tile_that_does_not_decide_there_sees_is_dropped():
     stitcher.add(left, cut_out(seen_left, left))
     stitcher.add(right, cut_out(np.zeros_like(seen_left), right))
     assert len(stitcher.result().labels) == 0
+
+
+def test_a_sliver_along_an_edge_that_two_tiles_share_is_no_object():
+    """Both upper tiles see the top of something that the lower ones see whole."""
+    truth = np.zeros((100, 100), np.uint16)
+    truth[57:80, 42:58] = 1
+    tiles = [Tile(y, x, y + 60, x + 60) for y in (0, 40) for x in (0, 40)]
+    stitcher = Stitcher(truth.shape, tuple(tiles), frozenset())
+    for tile in tiles:
+        seen = truth
+        if tile.y0 == 0:  # of other columns, so that it is not taken for a part of the whole
+            seen = np.zeros_like(truth)
+            seen[57:60, 50:58] = 1
+            seen[55:57, 44:58] = 1
+        stitcher.add(tile, cut_out(seen, tile))
+    result = stitcher.result()
+    np.testing.assert_array_equal(result.id_map > 0, truth > 0)
+    assert len(result.labels) == 1
+
+
+def test_an_object_that_every_tile_cuts_is_one():
+    truth = np.zeros((100, 100), np.uint16)
+    truth[5:95, 5:95] = 1
+    tiles = [Tile(y, x, y + 60, x + 60) for y in (0, 40) for x in (0, 40)]
+    stitcher = Stitcher(truth.shape, tuple(tiles), frozenset())
+    for tile in tiles:
+        stitcher.add(tile, cut_out(truth, tile))
+    np.testing.assert_array_equal(stitcher.result().id_map, truth)

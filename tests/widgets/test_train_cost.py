@@ -64,7 +64,7 @@ def test_an_earlier_run_of_the_same_kind_tells_how_fast_this_computer_is(tmp_pat
     params = resolve(TrainParams(steps=100), NANO, 8)
     assert measured_step(NANO.name, params, "cpu", [news_of(tmp_path)]) == 0.5
     # Twice the views take twice the time.
-    wide = params.model_copy(update={"batch_size": 16})
+    wide = params.model_copy(update={"batch_size": 2 * params.batch_size})
     assert measured_step(NANO.name, wide, "cpu", [news_of(tmp_path)]) == 1.0
     for other in (
         news_of(tmp_path, model="another"),

@@ -79,11 +79,11 @@ def test_a_learnt_model_runs_its_last_blocks_alone(n_views, tmp_path):
             dataset, model="nuclei-nano", out=tmp_path / "run", device="cpu", batch_size=2,
             undecided="learn", steps=3, learning_rate=1e-3, seed=0,
         )  # fmt: skip
-        learnt = segment(talk, str(run.model_folder))
+        learnt = segment(talk, str(run.last))
         assert n_views() == 0
     finally:
         talk.client.close()
-    plain = load_segmenter(run.model_folder, "cpu")
+    plain = load_segmenter(run.last, "cpu")
     expected = predict(draw(0, SIDE), plain, PARAMS)
     assert_same(learnt, expected)
     assert [s.score for s in learnt.segments] != [s.score for s in first.segments]
@@ -92,7 +92,7 @@ def test_a_learnt_model_runs_its_last_blocks_alone(n_views, tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:-1])
     talk = started(2**28)
     try:
-        again = segment(talk, str(run.model_folder))
+        again = segment(talk, str(run.last))
         # A view alone may differ in the last bit from one that was run beside others.
         assert (again.id_map != expected.id_map).mean() < 1e-3
         assert [s.score for s in again.segments] == pytest.approx(

@@ -171,6 +171,8 @@ class QueryMasks:
         view, q = query
         region, (height, width) = self.regions[view], self.shape
         y0, x0, y1, x1 = box
+        if y0 >= y1 or x0 >= x1:  # nothing is inside, so nothing is cut
+            return False, False, False, False
         rows, columns = np.arange(y0, y1), np.arange(x0, x1)
 
         def touches(ys: Indices, xs: Indices) -> bool:

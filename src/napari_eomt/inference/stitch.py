@@ -123,6 +123,7 @@ class Stitcher:
     ) -> None:
         self._shape = shape
         self._stuff = stuff
+        self._regions = regions
         self._rows = _cores(sorted({(r.y0, r.y1) for r in regions}))
         self._columns = _cores(sorted({(r.x0, r.x1) for r in regions}))
         self._memory = memory
@@ -152,9 +153,7 @@ class Stitcher:
 
     def result(self) -> QuerySegments:
         """Return the merged segments of all tiles."""
-        # A tile that sees a thing further from its edge knows better whether it is one. What two
-        # tiles see, each may leave to the other: their middles of it differ by a pixel or so.
-        groups = [group for group in self._groups() if len(group) > 1 or group[0].is_home]
+        groups = [group for group in self._groups() if self._is_decided(group)]
         objects = [self._merge(group) for group in groups]
         # The best is painted last, so that it wins where two remain on one pixel.
         objects.sort(key=lambda piece: piece.score)
@@ -309,6 +308,23 @@ class Stitcher:
             members[p] += members.pop(q)
             tiles[p] |= tiles.pop(q)
         return [[self._pieces[i] for i in sorted(group)] for group in members.values()]
+
+    def _is_decided(self, group: list[_Piece]) -> bool:
+        """Tell whether the tile that should know has seen a thing, too.
+
+        A tile that sees a thing further from its edge knows better whether it is one. What two
+        tiles see, each may leave to the other: their middles of it differ by a pixel or so. Where
+        all of them see it cut, it may be a sliver of something else, along an edge that they have
+        in common: then the tile that has the middle of all pieces must be among them.
+        """
+        if any(piece.is_home for piece in group):
+            return True
+        if len(group) == 1 or not all(piece.is_cut for piece in group):
+            return len(group) > 1
+        y = (min(p.box[0] for p in group) + max(p.box[2] for p in group)) / 2
+        x = (min(p.box[1] for p in group) + max(p.box[3] for p in group)) / 2
+        cores = (self._core(self._regions[piece.tile]) for piece in group)
+        return any(y0 <= y < y1 and x0 <= x < x1 for (y0, y1), (x0, x1) in cores)
 
     def _merge(self, group: list[_Piece]) -> _Piece:
         """Make one object of the pieces that are one."""
