@@ -1,10 +1,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_eomt.formats.splits import group_of, rank_of, split_groups
+from napari_eomt.formats.splits import MANY, group_of, rank_of, split_groups
 
 names = st.text(max_size=6)
-singles = st.sets(names, min_size=1, max_size=40)
+singles = st.sets(names, min_size=1, max_size=MANY - 1)
 fractions = st.floats(0, 0.99)
 
 
@@ -26,7 +26,7 @@ def test_the_fraction_is_met_by_the_first_of_the_order(groups: set[str], fractio
     assert val == set(sorted(groups, key=rank_of)[: len(val)])
 
 
-@given(singles, names, fractions)
+@given(st.sets(names, min_size=1, max_size=MANY - 2), names, fractions)
 def test_an_image_that_comes_moves_at_most_one_other(
     groups: set[str], new: str, fraction: float
 ) -> None:
@@ -43,7 +43,7 @@ def test_a_larger_fraction_takes_images_from_those_that_learn_only(
     assert small <= large
 
 
-@given(st.dictionaries(names, st.integers(1, 60), min_size=1, max_size=20), fractions)
+@given(st.dictionaries(names, st.integers(1, 60), min_size=1, max_size=MANY - 1), fractions)
 def test_stacks_are_whole_and_the_fraction_is_met_where_they_allow(
     sizes: dict[str, int], fraction: float
 ) -> None:
@@ -59,6 +59,28 @@ def test_stacks_are_whole_and_the_fraction_is_met_where_they_allow(
         assert off <= min(learn) / 2 or len(learn) == 1
     else:
         assert -off <= max(sizes[group] for group in val) / 2 or len(val) == 1
+
+
+def image_names(n: int) -> dict[str, int]:
+    return {f"image_{k}.png": 1 for k in range(n)}
+
+
+def test_a_split_of_many_is_near_its_fraction_and_images_that_come_move_none() -> None:
+    few, many = val_of(image_names(500), 0.2), val_of(image_names(2000), 0.2)
+    assert 0.15 < len(many) / 2000 < 0.25
+    assert many & set(image_names(500)) == few
+    assert val_of(image_names(MANY), 0.2) == many & set(image_names(MANY))
+
+
+def test_a_larger_fraction_of_many_takes_images_from_those_that_learn_only() -> None:
+    assert val_of(image_names(300), 0.1) < val_of(image_names(300), 0.4)
+
+
+def test_both_parts_of_many_have_an_image() -> None:
+    for k in range(200):
+        for fraction in (0.02, 0.98):
+            sizes = {f"set {k}, image {i}": 1 for i in range(MANY)}
+            assert 0 < len(val_of(sizes, fraction)) < MANY
 
 
 def test_few_images_are_split_evenly() -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Part = Literal["train", "val"]
 PARTS: tuple[Part, ...] = ("train", "val")
 
+MANY = 20
+"""Groups from which on a name is split by itself, whatever else there is."""
+
 
 def group_of(image: Record) -> str:
     """Return what keeps images together: the frames of one stack, or of one video.
@@ -33,20 +36,27 @@ def group_of(image: Record) -> str:
 def split_groups(sizes: Mapping[str, int], val_fraction: float) -> dict[str, Part]:
     """Return the part that each group is in.
 
-    Groups stand in an order that only their names decide, and check one after the other as long
-    as that brings the images that check nearer to the fraction. So each name has its place for
-    ever: where each group is one image, an image that is added or removed moves at most one other,
-    and with a larger fraction those that check go on to do so. Both parts have a group if there
-    are two; a single one learns.
+    From `MANY` groups on, a group's name alone decides: those that are added or removed move no
+    other, so that an image that has checked a model is never learnt from later.
+
+    Of fewer, that would often be none or most of them. These stand in the same order, which only
+    their names decide, and check one after the other as long as that brings the images that check
+    nearer to the fraction: where each group is one image, an image that is added or removed moves
+    at most one other. Both parts have a group if there are two; a single one learns.
+
+    With a larger fraction those that check go on to do so.
 
     Parameters
     ----------
     sizes : dict of str to int
         Images of each group.
     val_fraction : float
-        Of the images, 0 to 1; 0: none checks. It is met to within half a group: the smallest of
-        those that learn, or the last that checks.
+        Of the images, 0 to 1; 0: none checks. Of few groups it is met to within half a group:
+        the smallest of those that learn, or the last that checks; of many in the long run.
     """
+    checking = {group for group in sizes if rank_of(group) < val_fraction * 2**64}
+    if len(sizes) >= MANY and (0 < len(checking) < len(sizes) or not val_fraction):
+        return {group: "val" if group in checking else "train" for group in sizes}
     ranked = sorted(sizes, key=lambda group: (rank_of(group), group))
     wanted = val_fraction * sum(sizes.values())
     checks: list[str] = []

@@ -75,7 +75,7 @@ class ExportParams(BaseModel):
         title="To check",
         description="Part of the images that a training checks itself with, 0 to 0.9: writes "
         "annotations_train.json and annotations_val.json as well. An image that is added "
-        "moves at most one other, and the frames of a stack stay together. 0: no parts.",
+        "moves none of 20 or more, and the frames of a stack stay together. 0: no parts.",
     )
 
 
