@@ -41,10 +41,10 @@ def split_images(
 ) -> Split:
     """Decide which images learn and which check.
 
-    As a dataset on disk is split, see `split_groups`: by the names of the groups: an image that
-    comes or goes moves none of 20 or more, and at most one of fewer. What a person chooses for one image moves no other,
-    but that if one part had none, the group that would be next there moves to it; a single group
-    learns, and nothing checks.
+    As a dataset on disk is split, see `split_groups`, by the names of the groups: an image that
+    comes or goes moves none of 20 or more, and at most one of fewer. What a person chooses for one
+    image moves no other, but that if one part had none, the group that would be next there moves
+    to it; a single group learns, and nothing checks.
 
     Parameters
     ----------
