@@ -1,8 +1,12 @@
 """What is said of the model that has learnt."""
 
+import os
+
 import pytest
+import torch
 from tests.training.images import card
 
+from napari_eomt.models.transformers_folder import save_tensors
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.result import result_sidecar
 from napari_eomt.training.start import Learner
@@ -49,3 +53,11 @@ def test_whole_images_have_no_object_size():
 def test_what_was_expected_before_is_forgotten():
     said = sidecar((10.0, 40.0), model=card(typical_size=20.0))
     assert said.typical_size is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+@pytest.mark.parametrize("mode", [0o755, 0o775, 0o700])
+def test_who_may_read_the_folder_may_read_the_weights(tmp_path, mode):
+    tmp_path.chmod(mode)
+    save_tensors({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == mode & 0o666

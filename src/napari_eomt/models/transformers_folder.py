@@ -52,6 +52,8 @@ def save_tensors(tensors: Tensors, path: Path) -> None:
     """Write a safetensors file; transformers asks for the note that it is PyTorch's."""
     whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
     save_file(whole, path, metadata={"format": "pt"})
+    # safetensors keeps a file to its owner; whoever may read the folder may use the model.
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def read_config(folder: Path) -> tuple[Architecture, PreTrainedConfig] | None:
