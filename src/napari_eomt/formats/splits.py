@@ -33,7 +33,9 @@ def group_of(image: Record) -> str:
     return name if isinstance(name, str) and name else f"image {image['id']}"
 
 
-def split_groups(sizes: Mapping[str, int], val_fraction: float) -> dict[str, Part]:
+def split_groups(
+    sizes: Mapping[str, int], val_fraction: float, *, n_groups: int = 0
+) -> dict[str, Part]:
     """Return the part that each group is in.
 
     From `MANY` groups on, a group's name alone decides: those that are added or removed move no
@@ -53,9 +55,12 @@ def split_groups(sizes: Mapping[str, int], val_fraction: float) -> dict[str, Par
     val_fraction : float
         Of the images, 0 to 1; 0: none checks. Of few groups it is met to within half a group:
         the smallest of those that learn, or the last that checks; of many in the long run.
+    n_groups : int
+        With those that are left out for now, which does not make many few.
     """
     checking = {group for group in sizes if rank_of(group) < val_fraction * 2**64}
-    if len(sizes) >= MANY and (0 < len(checking) < len(sizes) or not val_fraction):
+    is_many = max(n_groups, len(sizes)) >= MANY
+    if is_many and (0 < len(checking) < len(sizes) or not val_fraction):
         return {group: "val" if group in checking else "train" for group in sizes}
     ranked = sorted(sizes, key=lambda group: (rank_of(group), group))
     wanted = val_fraction * sum(sizes.values())

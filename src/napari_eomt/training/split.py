@@ -73,7 +73,7 @@ def split_images(
     n_images: Counter[str] = Counter()
     for key, group in left.items():
         n_images[group] += 1 if sizes is None else sizes[key]
-    parts = split_groups(n_images, val_fraction)
+    parts = split_groups(n_images, val_fraction, n_groups=len(set(groups.values())))
     parts = {group: chosen.get(group, parts[group]) for group in left.values()}
     free = sorted((g for g in parts if g not in chosen), key=rank_of)
     notes: list[str] = []
