@@ -141,6 +141,19 @@ class PanopticTruth(Truth):
         return read_panoptic(self._panoptic, [image_id]).segmentation(0)
 
 
+def load_annotated(dataset: Path | str) -> Dataset | PanopticFile:
+    """Load what is in a folder with a COCO file, or a COCO file of instances or panoptic.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    path = dataset_json(Path(dataset))
+    is_panoptic_file = path.is_file() and is_panoptic(path)
+    return load_panoptic(path) if is_panoptic_file else load_dataset(path)
+
+
 def open_truth(dataset: Dataset | PanopticFile | Path | str) -> Truth:
     """Open an annotated dataset.
 
@@ -154,17 +167,13 @@ def open_truth(dataset: Dataset | PanopticFile | Path | str) -> Truth:
     DataError
         If it cannot be read, or has no image.
     """
+    if isinstance(dataset, Path | str):
+        dataset = load_annotated(dataset)
     truth: Truth
     if isinstance(dataset, PanopticFile):
         truth = PanopticTruth(dataset)
-    elif isinstance(dataset, Dataset):
-        truth = InstanceTruth(dataset.path, dataset.file)
     else:
-        path = dataset_json(Path(dataset))
-        if path.is_file() and is_panoptic(path):
-            truth = PanopticTruth(load_panoptic(path))
-        else:
-            truth = InstanceTruth(path, load_dataset(path).file)
+        truth = InstanceTruth(dataset.path, dataset.file)
     if not truth.image_ids:
         raise DataError(f"{truth.path} has no annotated image. Annotate some first.")
     return truth

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from napari_eomt.errors import DataError
-from napari_eomt.evaluation.truth import PanopticTruth, is_panoptic
-from napari_eomt.formats.coco_panoptic import PanopticFile, load_panoptic
-from napari_eomt.formats.dataset import Dataset, dataset_json, load_dataset
+from napari_eomt.evaluation.truth import PanopticTruth, load_annotated
+from napari_eomt.formats.coco_panoptic import PanopticFile
+from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_images import find_image, roots_of
 from napari_eomt.formats.image_files import check_image
 from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
@@ -145,9 +145,7 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened:
         another size than it says, or several images are in one file.
     """
     if isinstance(dataset, Path | str):
-        path = dataset_json(Path(dataset))
-        is_panoptic_file = path.is_file() and is_panoptic(path)
-        dataset = load_panoptic(path) if is_panoptic_file else load_dataset(path)
+        dataset = load_annotated(dataset)
     source: ImageSource
     if isinstance(dataset, PanopticFile):
         source = PanopticSource(dataset)
