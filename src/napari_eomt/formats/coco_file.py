@@ -272,5 +272,8 @@ class _Checked:
         why = why if len(why) <= _MAX_WHY else f"{why[:_MAX_WHY]} …"
         message = f"{self._name}: {which}: {why.rstrip('.')}."
         if not self._skip:
-            raise DataError(f"{message} Correct the file, or have what makes no sense left out.")
+            raise DataError(
+                f"{message} Correct the file, or write a copy without what makes no sense: "
+                "napari-eomt convert --skip-invalid."
+            )
         self._problems.append(Problem(section, index, message, record))

@@ -217,7 +217,8 @@ def _agree(
             message = f"{path.name}, frame {frame}: {what}: {sorted(ids)[:10]}."
             if not skip_invalid:
                 raise DataError(
-                    f"{message} Take both from one copy, or have what makes no sense left out."
+                    f"{message} Take both from one copy, or write a copy without what makes no "
+                    "sense: napari-eomt convert --skip-invalid."
                 )
             if problems is not None:
                 problems.append(message)

@@ -168,7 +168,10 @@ class _Checked:
     def _add(self, problem: Problem) -> None:
         message = f"{self._name}: {problem.message.rstrip('.')}."
         if not self._skip:
-            raise DataError(f"{message} Correct the file, or have what makes no sense left out.")
+            raise DataError(
+                f"{message} Correct the file, or write a copy without what makes no sense: "
+                "napari-eomt convert --skip-invalid."
+            )
         self.problems.append(replace(problem, message=message))
 
 
