@@ -63,14 +63,6 @@ def test_frames_of_a_stack_are_one_group(tmp_path):
     assert sorted((len(split.train), len(split.val))) == [1, 6]
 
 
-def test_missing_images_are_counted(tmp_path):
-    saved(tmp_path)
-    for k in (1, 2):
-        (tmp_path / "images" / f"image {k}.png").unlink()
-    with pytest.raises(DataError, match=r"2 of 4 images cannot be found.*image 1\.png"):
-        DatasetSource(load_dataset(tmp_path))
-
-
 def test_an_image_of_another_size_is_told_when_its_turn_comes(tmp_path):
     saved(tmp_path)
     path = tmp_path / "images" / "image 1.png"

@@ -16,7 +16,7 @@ from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_masks import mask_of, paint_annotations
 from napari_eomt.formats.coco_panoptic import load_panoptic, read_panoptic
 from napari_eomt.formats.dataset import Dataset, dataset_json, load_dataset
-from napari_eomt.formats.dataset_images import find_image, roots_of
+from napari_eomt.formats.dataset_images import image_file, roots_of
 from napari_eomt.formats.image_files import read_image
 from napari_eomt.formats.panoptic_file import PanopticFile
 from napari_eomt.structures.id_maps import boxes, renumber
@@ -81,13 +81,7 @@ class Truth(ABC):
                 f"{self.path.name}: several images are in one file, {record.get('file_name')!r}. "
                 "Write each to a file of its own, or evaluate predictions that are there."
             )
-        roots = roots_of(self.path)
-        path = find_image(roots, record)
-        if path is None:
-            raise DataError(
-                f"Image {image_id}: there is no file {record.get('file_name')!r} in {roots[0]} or "
-                f"{roots[1]}. Put the images there."
-            )
+        path = image_file(roots_of(self.path), record)
         return read_image(path, self.size(image_id))
 
     @abstractmethod

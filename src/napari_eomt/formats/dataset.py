@@ -17,7 +17,7 @@ from napari_eomt.formats.dataset_add import Added, Target, addition
 from napari_eomt.formats.dataset_changes import Changes
 from napari_eomt.formats.dataset_images import (
     PendingImages,
-    find_image,
+    image_file,
     image_folder,
     roots_of,
 )
@@ -148,14 +148,7 @@ class Dataset:
         DataError
             If there is no such image, its file is not there, or lies outside of the dataset.
         """
-        record = self._record(image_id)
-        path = find_image(self._roots, record)
-        if path is None:
-            raise DataError(
-                f"Image {image_id}: there is no file {record.get('file_name')!r} in "
-                f"{self._roots[0]} or {self._roots[1]}. Put the images there."
-            )
-        return path
+        return image_file(self._roots, self._record(image_id))
 
     def image(self, image_id: int) -> npt.NDArray[Any]:
         """Read the pixels of an image: (H, W) or (H, W, C).

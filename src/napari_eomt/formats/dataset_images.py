@@ -173,6 +173,23 @@ def find_image(roots: Sequence[Path], record: Record) -> Path | None:
     return None
 
 
+def image_file(roots: Sequence[Path], record: Record) -> Path:
+    """Return the file of an image.
+
+    Raises
+    ------
+    DataError
+        If it is not there, or its name leads out of the dataset.
+    """
+    path = find_image(roots, record)
+    if path is None:
+        raise DataError(
+            f"Image {record['id']}: there is no file {record.get('file_name')!r} in {roots[0]} or "
+            f"{roots[1]}. Put the images there."
+        )
+    return path
+
+
 def image_folder(roots: Sequence[Path], records: Sequence[Record]) -> Path:
     """Return the folder in which the images lie that are there, or else that of the first one.
 

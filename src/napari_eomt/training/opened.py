@@ -14,6 +14,7 @@ from napari_eomt.formats.coco_panoptic import PanopticFile
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_images import find_image, roots_of
 from napari_eomt.formats.image_files import check_image
+from napari_eomt.training.image_files import check_files, image_files
 from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
 from napari_eomt.training.survey import MAX_SURVEYED, evenly
 
@@ -51,11 +52,11 @@ class PanopticSource:
                 "images with their segments."
             )
         self.categories = self._truth.categories
-        records = panoptic.file.image_by_id
-        self.entries: tuple[ImageEntry, ...] = tuple(
-            entry_of(records[image_id]) for image_id in self._truth.image_ids
-        )
-        self._check_files(panoptic)
+        records = [panoptic.file.image_by_id[image_id] for image_id in self._truth.image_ids]
+        self.entries: tuple[ImageEntry, ...] = tuple(map(entry_of, records))
+        annotations = {i: panoptic.annotation_of(i) or {} for i in self._truth.image_ids}
+        pngs = {i: panoptic.folder / one["file_name"] for i, one in annotations.items()}
+        check_files(panoptic.path, records, pngs)
 
     def frame(self, key: str) -> Frame:
         """Read the pixels of an image.
@@ -78,24 +79,6 @@ class PanopticSource:
         """
         with self._lock:
             return self._truth.segmentation(int(key))
-
-    def _check_files(self, panoptic: PanopticFile) -> None:
-        roots = roots_of(panoptic.path)
-        missing = []
-        for image_id in self._truth.image_ids:
-            record, annotation = (
-                panoptic.file.image_by_id[image_id],
-                panoptic.annotation_of(image_id) or {},
-            )
-            if find_image(roots, record) is None:
-                missing.append(f"{record.get('file_name')!r} in {roots[0]} or {roots[1]}")
-            elif not (panoptic.folder / annotation["file_name"]).is_file():
-                missing.append(f"{annotation['file_name']!r} in {panoptic.folder}")
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(self.entries)} images, or the PNGs of their segments, "
-                f"cannot be found. The first: there is no file {missing[0]}. Put it there."
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +106,12 @@ class Opened:
         if isinstance(self.data, Dataset):
             return self.data.notes
         return tuple(map(str, self.data.file.problems))
+
+    @property
+    def files(self) -> list[Path]:
+        """Files of its images."""
+        records = self.data.file.image_by_id
+        return image_files(self.path, [records[int(e.key)] for e in self.source.entries])
 
     @property
     def val_fraction(self) -> float | None:

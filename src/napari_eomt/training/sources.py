@@ -13,6 +13,7 @@ from napari_eomt.annotation.document import FrameState
 from napari_eomt.errors import DataError
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.splits import group_of
+from napari_eomt.training.image_files import check_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ class DatasetSource:
         self.categories = tuple(read_category(record) for record in file.categories)
         self._ids = {str(record["id"]): int(record["id"]) for record in file.images}
         self.entries = tuple(entry_of(record) for record in file.images)
-        self._check_files()
+        check_files(dataset.path, file.images)
 
     def frame(self, key: str) -> Frame:
         """Read the pixels of an image.
@@ -121,19 +122,6 @@ class DatasetSource:
             If a mask cannot be drawn.
         """
         return self._dataset.document(self._ids[key]).segmentation(0)
-
-    def _check_files(self) -> None:
-        missing: list[DataError] = []
-        for image_id in self._ids.values():
-            try:
-                self._dataset.image_path(image_id)
-            except DataError as error:
-                missing.append(error)
-        if missing:
-            raise DataError(
-                f"{len(missing)} of {len(self._ids)} images cannot be found. The first: "
-                f"{missing[0]}"
-            )
 
 
 @dataclass(frozen=True, eq=False)
