@@ -258,6 +258,21 @@ def test_an_outline_beyond_the_border_is_clipped(tmp_path, models):
     assert (samples["2"].id_map[: SHAPE[0]] == 1).all()
 
 
+def test_images_that_are_learnt_from_cannot_check(tmp_path, models):
+    """Another JSON with the same images says nothing about whether learning helped."""
+    draft = Draft(tmp_path / "set")
+    folder = draft.save()
+    other = folder / "val.json"
+    other.write_text(json.dumps(draft.content))
+    out = tmp_path / "run"
+    result = run(folder, "--val", other, "--model", models["whole"], "--out", out)
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "3 of the 3 images that check are learnt from as well" in line
+    assert f"Take them out of {other}" in line
+    assert not out.exists()
+
+
 def test_files_of_one_name_in_several_folders_are_several_images(tmp_path, models):
     draft = Draft(tmp_path / "set", 0)
     for folder in "ab":

@@ -14,10 +14,10 @@ from napari_eomt.training.setup import set_up
 from napari_eomt.training.train import begin_run
 
 
-def save_nuclei(folder, n_images=4, size=96, n=5, name="nucleus", invert=False):
+def save_nuclei(folder, n_images=4, size=96, n=5, name="nucleus", invert=False, first_seed=0):
     """Save images of drawn nuclei as a dataset, and return its folder."""
     dataset = ne.Dataset.create(folder)
-    for k in range(n_images):
+    for k in range(first_seed, first_seed + n_images):
         image, ids = drawn_nuclei((size, size), n, seed=k)
         segments = tuple(Segment(i, 1) for i in range(1, n + 1))
         dataset.add(

@@ -205,7 +205,7 @@ def test_patience_ends_a_run_that_does_not_get_better(tmp_path, dataset):
 
 
 def test_images_of_another_dataset_check(tmp_path, dataset, tiny):
-    other = save_nuclei(tmp_path / "other", n_images=2)
+    other = save_nuclei(tmp_path / "other", n_images=2, first_seed=10)
     setup = set_up(dataset, params(), tiny, device="cpu", val_dataset=other)
     assert len(setup.split.train) == 4
     assert len(setup.split.val) == 2

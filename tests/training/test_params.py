@@ -7,11 +7,12 @@ import sys
 import pytest
 from pydantic import ValidationError
 from tests.training.images import card, whole_card
+from transformers import EomtConfig
 
 from napari_eomt.cli.options import parse_params
 from napari_eomt.errors import DataError
 from napari_eomt.training.params import TrainParams, full, lora, quick
-from napari_eomt.training.resolve import flips, resolve, scale_jitter
+from napari_eomt.training.resolve import flips, resolve, resolve_for_network, scale_jitter
 
 
 @pytest.mark.parametrize("preset", [quick, lora, full])
@@ -152,3 +153,33 @@ def test_narrow_models_take_larger_steps_in_short_trainings():
     assert resolve(full(), card(width=1536), 100).learning_rate == 1e-4
     assert resolve(full(steps=50_000), card(width=128), 100).learning_rate == 1e-4
     assert resolve(full(learning_rate=3e-4), card(width=128), 100).learning_rate == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "n_upscale", "asked", "expected"),
+    [
+        (640, 16, 2, "auto", 12_544),
+        (1280, 16, 2, "auto", 12_544),
+        (512, 16, 2, "auto", 8_192),
+        (128, 8, 1, "auto", 2_048),
+        (128, 8, 1, 99, 99),
+    ],
+)
+def test_small_masks_are_compared_at_fewer_points(size, patch, n_upscale, asked, expected):
+    config = EomtConfig(image_size=size, patch_size=patch, num_upscale_blocks=n_upscale)
+    assert resolve_for_network(full(points=asked), config, (0.0,)).points == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "probabilities", "expected"),
+    [
+        ("auto", (1.0, 1.0), "anneal"),
+        ("auto", (0.0, 0.2), "anneal"),
+        ("auto", (0.0, 0.0), "none"),
+        ("none", (1.0, 1.0), "none"),
+        ("anneal", (0.0, 0.0), "anneal"),
+    ],
+)
+def test_masked_attention_is_for_models_that_are_held_to_it(asked, probabilities, expected):
+    params = full(masked_attention=asked)
+    assert resolve_for_network(params, EomtConfig(), probabilities).masked_attention == expected

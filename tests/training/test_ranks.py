@@ -86,7 +86,7 @@ def test_two_processes_stop_go_on_and_equal_one(tmp_path, dataset, tiny):
 
 def test_two_processes_give_up_a_check_and_end_together(tmp_path, dataset, tiny):
     """The others wait while the first checks: for its word, and for its patience to end."""
-    many = save_nuclei(tmp_path / "many", n_images=60)
+    many = save_nuclei(tmp_path / "many", n_images=60, first_seed=10)
     out = tmp_path / "run"
     process = started(
         *(dataset, "--val", many, "--model", tiny, *COMMON, "--out", out),

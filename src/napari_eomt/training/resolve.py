@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_eomt.inference.plan import is_tiled, task_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.segments import Task
     from napari_eomt.training.params import Flips, Preset, TrainParams
@@ -30,6 +32,10 @@ kind (phase contrast, 600 steps of 2 tiles: loss 3.1 instead of 3.4)."""
 
 _EPOCHS: dict[Preset, int] = {"quick": 8, "lora": 60, "full": 60}
 _N_CHECKS = 10
+
+MIN_POINTS = 2_048
+"""Of an automatic number: small objects want to be met."""
+
 _TILE_JITTER = (0.6, 1.6)
 """Where a model knows one object size, others twice as large teach it little; the bundled model
 finds objects from 0.55 to 1.7 times its own size."""
@@ -38,10 +44,10 @@ _WHOLE_JITTER, _SEMANTIC_JITTER = (0.1, 2.0), (0.5, 2.0)
 
 
 def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
-    """Return parameters in which "auto" stands only where the device decides.
+    """Return parameters in which "auto" stands only where the network or the device decides.
 
-    Those are the micro-batch, the precision, the loaders and, image by image, the object size and
-    the scale jitter.
+    The network decides the points and the masked attention, see `resolve_for_network`; the device
+    the micro-batch, the precision, the loaders; each image the object size and the scale jitter.
 
     Parameters
     ----------
@@ -91,6 +97,30 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
         "flips": flips(params, card),
     }
     return params.model_copy(update=changes)
+
+
+def resolve_for_network(
+    params: TrainParams, config: Any, mask_probabilities: Sequence[float]
+) -> TrainParams:
+    """Return resolved parameters with what only the network tells, for the loss and its masks.
+
+    Parameters
+    ----------
+    params : TrainParams
+        As `resolve` has returned them.
+    config : EomtConfig or EomtDinov3Config
+    mask_probabilities : sequence of float
+        How often queries are held to their masks, of each block that sees them, to begin with.
+    """
+    points, masked = params.points, params.masked_attention
+    if points == "auto":
+        # One for every second cell of the masks, as published for 160 × 160 of them.
+        side = config.image_size // config.patch_size * 2**config.num_upscale_blocks
+        points = min(int(config.train_num_points), max(MIN_POINTS, side * side // 2))
+    if masked == "auto":
+        # A finished model's queries have long been freed of their masks.
+        masked = "anneal" if any(mask_probabilities) else "none"
+    return params.model_copy(update={"points": points, "masked_attention": masked})
 
 
 def _n_steps(params: TrainParams, n_views: int) -> int:

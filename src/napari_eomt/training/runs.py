@@ -68,13 +68,29 @@ class RunPlan(BaseModel):
 
 
 class RunSplit(BaseModel):
-    """The images of each part, by their keys in the dataset; see `split_images`."""
+    """The images of each part, by their keys in the dataset; see `split_images`.
+
+    Parameters
+    ----------
+    train, val : tuple of str
+        Keys of the images that learn and that check.
+    names : dict of str to str
+        What the dataset calls the images, by their keys.
+    val_names : dict of str to str
+        The same of the images that check, if they are of another dataset: there a key is another
+        image. Else empty.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: tuple[str, ...]
     val: tuple[str, ...]
     names: dict[str, str] = {}
+    val_names: dict[str, str] = {}
+
+    def val_name(self, key: str) -> str:
+        """Return what an image that checks is called."""
+        return (self.val_names or self.names).get(key, f"image {key}")
 
 
 @dataclass(frozen=True)

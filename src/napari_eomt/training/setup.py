@@ -9,9 +9,10 @@ from napari_eomt.errors import DataError
 from napari_eomt.formats.panoptic_file import PanopticFile
 from napari_eomt.models.locate import locate
 from napari_eomt.training.checkpoint import State, load_state
+from napari_eomt.training.image_files import check_apart
 from napari_eomt.training.labels import LabelMap, match_categories, with_background
 from napari_eomt.training.opened import Annotated, Opened, open_dataset
-from napari_eomt.training.resolve import resolve, training_task
+from napari_eomt.training.resolve import resolve, resolve_for_network, training_task
 from napari_eomt.training.runs import STATES, RunPlan, RunSplit
 from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.split import split_images
@@ -24,7 +25,7 @@ from napari_eomt.training.start import (
 from napari_eomt.training.survey import void_share
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_eomt.structures.categories import Category
@@ -96,7 +97,7 @@ def set_up(
     notes: list[str] = list(opened.notes)
     groups = {entry.key: entry.group for entry in source.entries}
     names = {entry.key: entry.name for entry in source.entries}
-    checks = opened
+    checks, val_names = opened, {}
     if val_dataset is not None:
         checks = open_dataset(val_dataset)
         if checks.path.resolve() == opened.path.resolve():
@@ -104,7 +105,9 @@ def set_up(
                 f"{checks.path} is what is learnt from: it cannot tell whether learning helped. "
                 "Leave it out, and some of its images check."
             )
-        train, val = tuple(groups), tuple(entry.key for entry in checks.source.entries)
+        check_apart(opened.files, checks.files, checks.path)
+        val_names = {entry.key: entry.name for entry in checks.source.entries}
+        train, val = tuple(groups), tuple(val_names)
     else:
         fraction = params.val_fraction
         if opened.val_fraction is not None and fraction > 0:
@@ -116,11 +119,7 @@ def set_up(
     samples = SampleSet(source, train, labels, params, card)
     resolved = resolve(params, card, len(samples))
     learner = start_learner(card, labels, resolved)
-    if resolved.masked_attention == "auto":
-        # A finished model's queries have long been freed of their masks.
-        is_finished = not any(learner.network.mask_probabilities)
-        masked = {"masked_attention": "none" if is_finished else "anneal"}
-        resolved = resolved.model_copy(update=masked)
+    resolved = resolve_for_network(resolved, learner.config, learner.network.mask_probabilities)
     plan = RunPlan(
         dataset=str(opened.path.resolve()),
         val_dataset="" if checks is opened else str(checks.path.resolve()),
@@ -129,8 +128,9 @@ def set_up(
         params=params,
         resolved=resolved,
     )
+    own = train if val_names else (*train, *val)
     split = RunSplit(
-        train=train, val=val, names={key: names[key] for key in (*train, *val) if key in names}
+        train=train, val=val, names={key: names[key] for key in own}, val_names=val_names
     )
     return Setup(plan, split, samples, learner, checks.data, None, (*notes, *samples.notes))
 
@@ -156,21 +156,32 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     plan, split = _changed(run, changes or {}), run.split
     state = load_state(run.folder / STATES)
     opened = open_dataset(plan.dataset)
-    source = opened.source
-    known = {entry.key: entry.name for entry in source.entries}
-    gone = [key for key in split.train if known.get(key) != split.names.get(key)]
-    if gone:
-        raise DataError(
-            f"{len(gone)} of the {len(split.train)} images that the run learns from are no longer "
-            f"in {opened.path}: the first is {split.names.get(gone[0], gone[0])}. Put them back, "
-            "or begin a new run."
-        )
+    checks = open_dataset(plan.val_dataset) if plan.val_dataset else opened
+    _check_there(opened, split.train, split.names, "learns from")
+    _check_there(
+        checks, split.val, split.val_names if plan.val_dataset else split.names, "checks on"
+    )
     learner = restore_learner(state.folder, plan.resolved, plan.model)
+    # Runs of older versions have not told them.
+    resolved = resolve_for_network(
+        plan.resolved, learner.config, learner.network.mask_probabilities
+    )
+    plan = plan.model_copy(update={"resolved": resolved})
     task = training_task(plan.resolved, learner.card)
     labels = _labels(learner.categories, opened, split.train, task)
-    samples = SampleSet(source, split.train, labels, plan.params, learner.card)
-    checks = open_dataset(plan.val_dataset) if plan.val_dataset else opened
+    samples = SampleSet(opened.source, split.train, labels, plan.params, learner.card)
     return Setup(plan, split, samples, learner, checks.data, state, state.notes)
+
+
+def _check_there(opened: Opened, keys: Sequence[str], names: Mapping[str, str], what: str) -> None:
+    known = {entry.key: entry.name for entry in opened.source.entries}
+    gone = [key for key in keys if key not in known or known[key] != names.get(key, known[key])]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of the {len(keys)} images that the run {what} are no longer in "
+            f"{opened.path}: the first is {names.get(gone[0], gone[0])}. Put them back, or begin a "
+            "new run."
+        )
 
 
 def _labels(

@@ -139,7 +139,7 @@ class BeforeAfter(QWidget):
         self.images.clear()
         split = news.split
         for key in () if split is None else split.val:
-            name = split.names.get(key, f"image {key}") if split else key
+            name = split.val_name(key) if split else key
             # Of the folders that it is in nobody needs to read.
             self.images.addItem(name.rpartition("/")[2], key)
             self.images.setItemData(self.images.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
