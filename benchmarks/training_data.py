@@ -32,7 +32,7 @@ from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.training.augment import padded
 from napari_eomt.training.batches import to_batch
 from napari_eomt.training.labels import match_categories
-from napari_eomt.training.losses import LossParams
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.params import full, quick
 from napari_eomt.training.samples import SampleSet

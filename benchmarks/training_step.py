@@ -31,7 +31,7 @@ from transformers import EomtConfig, EomtForUniversalSegmentation
 
 from napari_eomt.inference.trunk_cache import TrunkCache
 from napari_eomt.training.heap import keep_freed_memory
-from napari_eomt.training.losses import LossParams
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.parameter_groups import RateParams, make_optimizer
 from napari_eomt.training.step import Batch, train_step

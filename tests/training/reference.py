@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 from transformers import EomtConfig
 from transformers.models.eomt import modeling_eomt
 
+from napari_eomt.training.points import read_own
 from napari_eomt.training.predictions import Prediction
 from napari_eomt.training.targets import ImageTargets
 
@@ -52,6 +54,26 @@ class FixedLoss(modeling_eomt.EomtLoss):
         if self.n_masks is None:
             return super().get_num_masks(class_labels, device)
         return torch.tensor(float(self.n_masks))
+
+
+def mask_losses(logits, targets, matches, points):
+    """Return the mean cross entropy and the dice loss of each pair at its points, (M,) each.
+
+    Points that the pair's image ignores are not there; without any, both are 0.
+    """
+    found = []
+    for k, (values, at) in enumerate(zip(read_own(logits, points), points, strict=True)):
+        target = targets[int(matches.image[k])]
+        truth = target.at_own(matches.target[k : k + 1], at[None])[0].float()
+        ignored = target.is_ignored_at(at[None])
+        if ignored is not None:
+            values, truth = values[~ignored[0]], truth[~ignored[0]]
+        entropy = functional.binary_cross_entropy_with_logits(values, truth, reduction="sum")
+        probability = values.sigmoid()
+        shared = (probability * truth).sum()
+        dice = 1 - (2 * shared + 1) / (probability.sum() + truth.sum() + 1)
+        found.append(torch.stack((entropy / max(1, len(values)), dice)))
+    return torch.stack(found, 1) if found else torch.zeros(2, 0)
 
 
 def random_predictions(n, n_images=2, n_queries=7, seed=0, size=(8, 8), dtype=torch.float32):

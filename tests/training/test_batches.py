@@ -9,7 +9,7 @@ from napari_eomt.inference.preprocess import window_pixels
 from napari_eomt.structures.segments import Status
 from napari_eomt.structures.tiles import Tile
 from napari_eomt.training.batches import to_batch, to_pixels, to_targets
-from napari_eomt.training.losses import LossParams
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.params import full, quick
 from napari_eomt.training.step import train_step

@@ -8,23 +8,22 @@ from tests.training.reference import (
     FixedLoss,
     as_targets,
     gradients,
+    mask_losses,
     random_objects,
     random_predictions,
 )
 from torch import distributed
-from transformers import EomtConfig
 
-from napari_eomt.training import losses as losses_module
+from napari_eomt.training import pair_losses as pairs_module
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.losses import (
-    LossParams,
     class_losses,
     compute_losses,
-    mask_losses,
     matched_masks,
     mean_over_ranks,
-    pair_losses,
 )
 from napari_eomt.training.matching import match
+from napari_eomt.training.pair_losses import pair_losses
 from napari_eomt.training.points import draw_points
 from napari_eomt.training.targets import ImageTargets
 
@@ -125,14 +124,14 @@ def test_losses_in_pieces_have_the_gradients_of_the_whole(ignored, largest, poin
     params = LossParams(n_points=300, oversampling=1.0, uncertain_share=1.0)
     logits = matched_masks(predictions, matches).detach().requires_grad_()
     seen = []
-    original = losses_module.spread_own
+    original = pairs_module.spread_own
 
     def remember(slope, maps, points):
         seen.append(points)
         return original(slope, maps, points)
 
-    monkeypatch.setattr(losses_module, "_POINTS_AT_ONCE", (4 * 300, 4 * 300))
-    monkeypatch.setattr(losses_module, "spread_own", remember)
+    monkeypatch.setattr(pairs_module, "_POINTS_AT_ONCE", (4 * 300, 4 * 300))
+    monkeypatch.setattr(pairs_module, "spread_own", remember)
     weighted, mask, dice = pair_losses(logits, targets, matches, params)
     scale = torch.arange(1.0, len(logits) + 1)
     (weighted * scale).sum().backward()
@@ -291,18 +290,3 @@ def _rank(rank, folder, counts):
 def test_the_number_of_masks_is_the_mean_over_ranks(tmp_path):
     torch.multiprocessing.spawn(_rank, (str(tmp_path), (4, 10)), nprocs=2)
     assert [torch.load(tmp_path / str(rank)).item() for rank in (0, 1)] == [7, 7]
-
-
-@pytest.mark.parametrize(
-    ("size", "patch", "n_upscale", "asked", "expected"),
-    [
-        (640, 16, 2, "auto", 12_544),
-        (1280, 16, 2, "auto", 12_544),
-        (512, 16, 2, "auto", 8_192),
-        (128, 8, 1, "auto", 2_048),
-        (128, 8, 1, 99, 99),
-    ],
-)
-def test_small_masks_are_compared_at_fewer_points(size, patch, n_upscale, asked, expected):
-    config = EomtConfig(image_size=size, patch_size=patch, num_upscale_blocks=n_upscale)
-    assert LossParams.from_config(config, asked).n_points == expected

@@ -25,7 +25,7 @@ MEASURE = """
 import sys, torch
 from napari_eomt.models.catalog import find_model
 from napari_eomt.models.load import load_network
-from napari_eomt.training.losses import LossParams
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.parameter_groups import RateParams, make_optimizer
 from napari_eomt.training.step import Batch, train_step

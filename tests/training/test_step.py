@@ -9,7 +9,7 @@ import torch
 from tests.training.reference import as_targets, random_objects
 from tests.training.tiny import ARCHITECTURES, pixels, tiny_model
 
-from napari_eomt.training.losses import LossParams
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.parameter_groups import RateParams, make_optimizer
 from napari_eomt.training.step import Batch, train_step

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from napari_eomt.errors import ModelError
 from napari_eomt.models.segmenter import is_out_of_memory
 from napari_eomt.training.averaging import RunningAverage
-from napari_eomt.training.losses import LossParams
+from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.parameter_groups import (
     RateParams,
     make_optimizer,
@@ -41,7 +41,7 @@ class Engine:
     learner : Learner
         Moved to the device.
     params : TrainParams
-        Resolved.
+        Resolved, for the network too.
     device : torch.device
     precision : torch.dtype
     micro_batch : int
@@ -78,14 +78,12 @@ class Engine:
             self._wrapped = DistributedDataParallel(
                 network, device_ids=ids, find_unused_parameters=True
             )
-        is_dinov3 = learner.card.architecture == "eomt_dinov3"
-        rate, decay = params.learning_rate, params.layer_decay
         self.optimizer = make_optimizer(
             network.model,
             RateParams(
-                learning_rate=1e-4 if rate == "auto" else rate,
-                layer_decay=0.8 if decay == "auto" else decay,
-                has_full_rate_query_blocks=is_dinov3,
+                learning_rate=float(params.learning_rate),
+                layer_decay=float(params.layer_decay),
+                has_full_rate_query_blocks=learner.card.architecture == "eomt_dinov3",
                 weight_decay=params.weight_decay,
             ),
         )
@@ -103,7 +101,7 @@ class Engine:
         )
         is_annealed = params.masked_attention == "anneal"
         self._ramps = even_ramps(self.n_steps, network.n_blocks) if is_annealed else None
-        self._loss = LossParams.from_config(learner.config, params.points)
+        self._loss = LossParams.from_config(learner.config, int(params.points))
         self._generator = torch.Generator(device)
 
     @property

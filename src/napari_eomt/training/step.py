@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from napari_eomt.training.losses import LossParams, compute_losses, mean_over_ranks
+from napari_eomt.training.losses import compute_losses, mean_over_ranks
 from napari_eomt.training.parameter_groups import trainable
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
+    from napari_eomt.training.loss_params import LossParams
     from napari_eomt.training.targets import ImageTargets
 
 CLIP_NORM = 0.01  # of the published recipe, whose losses are sums over all predictions
