@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-from tests.training.drawn import save_nuclei
 from tests.viewer.test_image_folder import Bench, images  # noqa: F401 - a fixture
 
 from napari_eomt.annotation import operations
@@ -23,7 +20,7 @@ from napari_eomt.viewer.train_choice import (
     work_of_folder,
     work_of_result,
 )
-from napari_eomt.viewer.train_dataset import FolderSource, LearnRow, Parts, parts_of
+from napari_eomt.viewer.train_dataset import LearnRow, parts_of
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +37,6 @@ def bench():
 
 def accept(result, *places):
     result.session.do(operations.set_status(result.document, places, Status.ACCEPTED))
-
-
-def ids_of(path):
-    return {image["id"] for image in load_dataset(path).file.images}
 
 
 def test_parts_are_those_of_the_split_and_what_people_choose():
@@ -127,51 +120,3 @@ def test_one_open_image(bench, images, tmp_path):  # noqa: F811
     (entry,) = DatasetSource(load_dataset(prepared.dataset)).entries
     segments = DatasetSource(load_dataset(prepared.dataset)).segmentation(entry.key).segments
     assert {s.status for s in segments} == {Status.ACCEPTED, Status.PROPOSED}
-
-
-def test_a_dataset_is_read_where_it_is_unless_somebody_chose(tmp_path):
-    path = save_nuclei(tmp_path / "set", n_images=5)
-    source = FolderSource(path)
-    assert [(row.n_images, row.n_objects) for row in source.rows] == [(1, 5)] * 5
-    parts = parts_of(source.rows, 0.4, {})
-    prepared = source.write(parts, False, 0.4, tmp_path / "part")
-    assert prepared.arguments() == [str(path / "annotations.json"), "--val-fraction", "0.4"]
-    assert not (tmp_path / "part").exists()
-
-    keys = [row.key for row in source.rows]
-    of = dict(zip(keys, ["train", "none", "val", "train", "val"], strict=True))
-    prepared = source.write(Parts(of), True, 0.4, tmp_path / "part")
-    whole = [record["id"] for record in source._dataset.file.images]
-    assert ids_of(prepared.dataset) == {whole[0], whole[3]}
-    assert ids_of(prepared.val) == {whole[2], whole[4]}
-    part, before = load_dataset(prepared.dataset), load_dataset(path)
-    for image_id in (whole[0], whole[3]):
-        np.testing.assert_array_equal(part.image(image_id), before.image(image_id))
-        here, there = part.image_path(image_id), before.image_path(image_id)
-        assert os.stat(here).st_ino == os.stat(there).st_ino  # a link: no second copy
-        one, other = (d.document(image_id) for d in (part, before))
-        np.testing.assert_array_equal(one.id_maps, other.id_maps)
-
-
-def test_images_are_copied_where_the_disk_has_no_links(tmp_path, monkeypatch):
-    path = save_nuclei(tmp_path / "set", n_images=2)
-    source = FolderSource(path)
-
-    def no_links(*_):
-        raise OSError("no links here")
-
-    monkeypatch.setattr(os, "link", no_links)
-    of = dict(zip([row.key for row in source.rows], ["train", "val"], strict=True))
-    prepared = source.write(Parts(of), True, 0.4, tmp_path / "part")
-    (entry,) = DatasetSource(load_dataset(prepared.dataset)).entries
-    np.testing.assert_array_equal(
-        load_dataset(prepared.dataset).image(int(entry.key)),
-        load_dataset(path).image(int(entry.key)),
-    )
-
-
-def test_a_dataset_without_images_is_refused(tmp_path):
-    path = save_nuclei(tmp_path / "set", n_images=1)
-    (path / "annotations.json").write_text('{"images": [], "annotations": [], "categories": []}')
-    with pytest.raises(DataError, match="no images to learn from"):
-        FolderSource(path)

@@ -11,6 +11,13 @@ from tests.models.hub_server import Repo
 from tests.models.original_layout import delta_state, original_state, tiny_base, trained
 from tests.models.test_delta import fine_tuned
 from tests.tiny_models import save_tiny
+from tests.widgets.learn_page import (  # noqa: F401 - fixtures
+    drawn_set,
+    learn_worker,
+    make_dock,
+    runs_folder,
+    tiny_model,
+)
 
 from napari_eomt.models.catalog import catalog
 

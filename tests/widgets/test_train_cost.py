@@ -13,7 +13,8 @@ from napari_eomt.training.resolve import resolve
 from napari_eomt.training.runs import Run, RunPlan
 from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.sources import DatasetSource
-from napari_eomt.viewer.train_dataset import FolderSource, LearnRow, common_folder, typical_size
+from napari_eomt.viewer.train_dataset import LearnRow, typical_size
+from napari_eomt.viewer.train_folder import FolderSource, common_folder
 from napari_eomt.widgets.run_tail import RunNews
 from napari_eomt.widgets.train_cost import (
     count_views,

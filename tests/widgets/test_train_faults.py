@@ -6,16 +6,7 @@ import os
 import sys
 
 import pytest
-from tests.widgets.test_train import (  # noqa: F401
-    WAIT_MS,
-    _runs,
-    client,
-    learn,
-    make_dock,
-    nuclei,
-    tiny,
-    wait_for,
-)
+from tests.widgets.learn_page import WAIT_MS, learn, wait_for, wait_for_step
 
 from napari_eomt.training.checkpoint import load_state
 
@@ -30,34 +21,29 @@ if os.environ.get("TEST_FULL_DISK") and os.path.exists(os.environ["TEST_FULL_DIS
 """
 
 
-def test_a_loss_that_is_not_finite_is_told(qtbot, make_dock, nuclei):  # noqa: F811
+def test_a_loss_that_is_not_finite_is_told(qtbot, make_dock, drawn_set):
     dock = make_dock(
         learning_rate=1e30, steps=20, validation_interval=20, head_warm_up=0, preset="full"
     )
     page = dock.train
-    folder = learn(qtbot, dock, nuclei)
+    folder = learn(qtbot, dock, drawn_set)
     news = wait_for(qtbot, page, "failed")
     qtbot.waitUntil(lambda: "not finite" in page.view.state.text(), timeout=WAIT_MS)
     text = page.view.state.text()
     assert "is kept" in text
     assert "lower learning rate than 1e+30" in text
+    assert "--" not in text  # no option of a command line
     kept = load_state(folder / "state").progressed.step
     assert f"The state of step {kept} is kept" in text
     assert news.is_resumable
     assert page.view.copy_details.isVisible()
 
 
-def wait_for_step(qtbot, page, step):
-    qtbot.waitUntil(
-        lambda: bool(page.view.news) and page.view.news[0].step >= step, timeout=WAIT_MS
-    )
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="there files have no limit of size")
 def test_a_full_disk_is_told_and_the_run_goes_on(
     qtbot,
-    make_dock,  # noqa: F811
-    nuclei,  # noqa: F811
+    make_dock,
+    drawn_set,
     tmp_path,
     monkeypatch,
 ):
@@ -70,7 +56,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
     monkeypatch.setenv("TEST_FULL_DISK", str(full))
     dock = make_dock(steps=2000, validation_interval=1000, preset="full")
     page = dock.train
-    folder = learn(qtbot, dock, nuclei)
+    folder = learn(qtbot, dock, drawn_set)
     wait_for_step(qtbot, page, 2)
     page.view.stop.click()
     stopped = wait_for(qtbot, page, "stopped")

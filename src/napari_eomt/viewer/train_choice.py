@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from napari_eomt.annotation.document import FrameState
+from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.dataset_choice import choose_folder, choose_result
 from napari_eomt.viewer.train_dataset import (
     LearnRow,
@@ -70,7 +72,23 @@ def _rows_of(key: str, title: str, document: Document) -> tuple[LearnRow, ...]:
     frames = decided_frames(document)
     if not frames:
         return ()
+    locked = [
+        s
+        for frame in frames
+        for s in document.segments(frame).values()
+        if s.is_locked and s.status is not Status.REJECTED
+    ]
+    found = Counter(document.categories[s.category_id] for s in locked)
     areas = [float(s.area) for frame in frames for s in document.segments(frame).values()]
     height, width = document.id_map(frames[0]).shape
-    size = typical_size(areas)
-    return (LearnRow(key, title, len(frames), document.n_locked(frames), (height, width), size),)
+    return (
+        LearnRow(
+            key,
+            title,
+            len(frames),
+            document.n_locked(frames),
+            (height, width),
+            typical_size(areas),
+            found=found,
+        ),
+    )

@@ -1,19 +1,14 @@
-"""What a model is to learn from: the work that is open, or a dataset; without a window."""
+"""What a model is to learn from, image by image, and the work that is open; without a window."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_eomt.annotation.document import FrameState
-from napari_eomt.errors import DataError, OutputError
 from napari_eomt.formats.coco_file import CocoFile, save_coco
-from napari_eomt.formats.dataset import Dataset, load_dataset
+from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_split import KEY
-from napari_eomt.formats.safe_paths import inside
-from napari_eomt.formats.splits import group_of
 from napari_eomt.training.split import Choice, split_images
 
 if TYPE_CHECKING:
@@ -22,12 +17,11 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.document import Document
     from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.structures.categories import Category
     from napari_eomt.viewer.dataset_export import ExportItem
 
 LEARN, CHECK = "learn.json", "check.json"
 """COCO files of the images that learn and that check, beside each other in a run's own dataset."""
-
-IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -42,11 +36,15 @@ class LearnRow:
     n_images : int
         Frames count as images.
     n_objects : int
-        That somebody has decided about.
+        Countable things that somebody has decided about.
     shape : (H, W), optional
         Of each image, in pixels, where that is known.
     object_size : float, optional
         Median √area of the objects, in pixels, where that is known.
+    n_regions : int
+        Of stuff.
+    found : dict of Category to int, optional
+        How many objects and regions there are of each category, where that is known.
     """
 
     key: str
@@ -55,6 +53,8 @@ class LearnRow:
     n_objects: int
     shape: tuple[int, int] | None = None
     object_size: float | None = None
+    n_regions: int = 0
+    found: Mapping[Category, int] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -177,85 +177,7 @@ class WorkSource:
                 notes |= dict.fromkeys(added.notes)
             tell(len(chosen), len(chosen), "writing the dataset")
             dataset.save()
-            return _with_parts(dataset.file, folder, ids, tuple(notes))
-
-
-class FolderSource:
-    """The images of a dataset on disk.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder, or its COCO file.
-
-    Raises
-    ------
-    DataError
-        If there is none, it cannot be read, or has no images.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._dataset = load_dataset(path)
-        self.path = self._dataset.path
-        self.val_fraction = self._dataset.val_fraction
-        """Of the images that check, if the dataset itself says so."""
-        file = self._dataset.file
-        if not file.images:
-            raise DataError(
-                f"{self.path} has no images to learn from. Choose a dataset of annotated images."
-            )
-        self._groups = {record["id"]: group_of(record) for record in file.images}
-        records: dict[str, list[Record]] = {}
-        areas: dict[str, list[float]] = {}
-        for record in file.images:
-            records.setdefault(self._groups[record["id"]], []).append(record)
-        for record in file.annotations:
-            group = self._groups.get(record.get("image_id"), "")
-            areas.setdefault(group, []).append(_area(record))
-        prefix = common_folder(records)
-        self.rows = tuple(
-            LearnRow(
-                group,
-                group.removeprefix(prefix),
-                len(of_group),
-                len(areas.get(group, ())),
-                _shape(of_group[0]),
-                typical_size(areas.get(group, ())),
-            )
-            for group, of_group in records.items()
-        )
-
-    def write(
-        self,
-        parts: Parts,
-        is_chosen: bool,
-        val_fraction: float,
-        folder: Path,
-        tell: Callable[[int, int, str], None] = lambda *_: None,
-    ) -> Prepared:
-        """Return the dataset as it is or, if somebody chose among its images, a part of it.
-
-        The part has links to the images where the disk allows it, else copies.
-
-        Raises
-        ------
-        EomtError
-            If an image is not there, or the part cannot be written.
-        """
-        if not is_chosen:
-            return Prepared(self.path, None, val_fraction)
-        file, ids = self._dataset.file, {}
-        for k, record in enumerate(file.images):
-            part = parts.of.get(self._groups[record["id"]], "none")
-            if part == "none":
-                continue
-            tell(k, len(file.images), str(record.get("file_name")))
-            _link(
-                self._dataset.image_path(record["id"]),
-                inside(folder / IMAGES, str(record["file_name"]), record["id"]),
-            )
-            ids[int(record["id"])] = part
-        return _with_parts(file, folder, ids)
+            return with_parts(dataset.file, folder, ids, tuple(notes))
 
 
 def decided_frames(document: Document) -> tuple[int, ...]:
@@ -280,32 +202,27 @@ def typical_size(areas: Iterable[float]) -> float | None:
     return float(known[len(known) // 2]) ** 0.5 if known else None
 
 
-def common_folder(names: Iterable[str]) -> str:
-    """Return the folder that all names begin with, "images/": nobody needs to read it."""
-    parts = [name.rpartition("/")[0].split("/") for name in names]
-    same: list[str] = []
-    for level in zip(*parts, strict=False):
-        if len(set(level)) > 1 or not level[0]:
-            break
-        same.append(level[0])
-    return "/".join(same) + "/" if same else ""
-
-
-def _area(record: Record) -> float:
-    area = record.get("area")
-    return float(area) if isinstance(area, int | float) else 0.0
-
-
-def _shape(record: Record) -> tuple[int, int] | None:
-    height, width = record.get("height"), record.get("width")
-    is_known = isinstance(height, int) and isinstance(width, int) and min(height, width) > 0
-    return (int(height), int(width)) if is_known and height and width else None
-
-
-def _with_parts(
+def with_parts(
     file: CocoFile, folder: Path, ids: Mapping[int, Choice], notes: tuple[str, ...] = ()
 ) -> Prepared:
-    """Write the COCO files of both parts."""
+    """Write the COCO files of both parts, of instances or panoptic.
+
+    Parameters
+    ----------
+    file : CocoFile
+        Of the whole.
+    folder : Path
+        In which the images lie already.
+    ids : dict of int to {"train", "val"}
+        The part of each image.
+    notes : tuple of str
+        What the user should know.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
     learn = _write_part(file, folder / LEARN, {i for i, part in ids.items() if part == "train"})
     check = {i for i, part in ids.items() if part == "val"}
     val = _write_part(file, folder / CHECK, check) if check else None
@@ -319,19 +236,3 @@ def _write_part(file: CocoFile, path: Path, ids: set[int]) -> Path:
     part = replace(file, images=images, videos=[], extra=extra)
     save_coco(part, path, (r for r in file.annotations if r.get("image_id") in ids))
     return path
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source.resolve(), target)
-        except FileExistsError:
-            return  # two records of one file
-        except OSError:
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise OutputError(
-            f"{target}: the image cannot be written ({error.strerror or error}). Free the disk, or "
-            "let the dataset's own split decide: then it is read where it is."
-        ) from error

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from napari_eomt.errors import OutputError
+from napari_eomt.widgets.run_words import on_the_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,7 @@ class TrainingProcess:
 
 
 def failure_of(folder: Path, code: int | None = None) -> tuple[str, str]:
-    """Say why the process of a run has ended, and give the details.
+    """Say why the process of a run has ended, in the words of the page, and give the details.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def failure_of(folder: Path, code: int | None = None) -> tuple[str, str]:
     lines = [line.strip() for line in details.splitlines() if line.strip()]
     error = next((line for line in reversed(lines) if line.startswith("error: ")), "")
     if error:
-        return error.removeprefix("error: "), details
+        return on_the_page(error.removeprefix("error: ")), details
     if code == _KILLED:
         return (
             "The training was killed, most likely because memory ran out. Close other programs, or "

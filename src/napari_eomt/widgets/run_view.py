@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _USE, _USE_LAST = "Use this model", "Use the last state all the same"
+_RESUME_TIP = "Go on from the last state, with all that was asked at the start."
 _PRESETS = {"quick": "Quick", "lora": "LoRA", "full": "Full"}
 
 
@@ -63,7 +64,7 @@ class RunView(QWidget):
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("Stop after the present step. Its state is saved: Resume goes on.")
         self.resume = QPushButton("Resume")
-        self.resume.setToolTip("Go on from the last state, with all that was asked at the start.")
+        self.resume.setToolTip(_RESUME_TIP)
         self.use = QPushButton(_USE)
         self.open = QPushButton("Open folder")
         self.open.setToolTip("Show the run's files in the system's file manager.")
@@ -109,6 +110,11 @@ class RunView(QWidget):
         self.scores.show_columns([])
         if self.plots is not None:
             self.plots.setVisible(False)
+
+    def show_busy(self, why: str) -> None:
+        """Let a run go on or, if there is a reason why not, none."""
+        self.resume.setEnabled(not why)
+        self.resume.setToolTip(why or _RESUME_TIP)
 
     def show_problem(self, message: str, details: str = "") -> None:
         """Show what went wrong, beside what is shown."""

@@ -8,11 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
-    QGridLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -21,25 +16,23 @@ from napari_eomt.errors import EomtError
 from napari_eomt.widgets.before_after import BeforeAfter
 from napari_eomt.widgets.fold import Fold
 from napari_eomt.widgets.model_actions import primary_style
-from napari_eomt.widgets.model_table import title_of
 from napari_eomt.widgets.run_list import RunList
 from napari_eomt.widgets.run_view import RunView, result_folder, score_text
 from napari_eomt.widgets.run_watch import Background, RunWatch
-from napari_eomt.widgets.train_data import TrainData
-from napari_eomt.widgets.train_form import TrainForm, plain
+from napari_eomt.widgets.train_form import plain
+from napari_eomt.widgets.train_setup import TrainSetup
 from napari_eomt.widgets.train_start import TrainStart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_eomt.training.params import TrainParams
     from napari_eomt.viewer.image_folder import ImageFolder
     from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.jobs import Jobs
     from napari_eomt.widgets.model_library import ModelLibrary
     from napari_eomt.widgets.model_picker import ModelPicker
     from napari_eomt.widgets.run_tail import RunNews
-    from napari_eomt.worker.messages import ModelRef, StateChanged
+    from napari_eomt.worker.messages import ModelRef
 
 REFRESH_MS = 300
 """After an edit, until what there is to learn from is counted anew."""
@@ -86,33 +79,12 @@ class TrainPage(QWidget):
         self._current, self._folder, self._jobs = current, folder, jobs
         self._library, self._picker, self._ref = library, picker, ref
         self._saved, self._is_filled = dict(saved), False
-        self._follows_picker = True
         self._was_running: set[Path] = set()
-        self._device = "cpu"
-        self._runs: list[RunNews] = []
         self.background = Background(self)
         self.watch = RunWatch(self)
         self.start_up = TrainStart(self)
-        self.hint = QLabel(
-            "Nothing to learn from yet. Segment an image and accept, correct or draw objects on "
-            "the page Correct; or learn from a dataset."
-        )
-        self.hint.setWordWrap(True)
-        self.hint.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.go = QPushButton("Correct objects")
-        self.go.setToolTip("Show the page Correct: what you decide there can be learnt.")
-        self.data = TrainData(current, folder, self.background)
-        self.model = QComboBox()
-        self.model.setToolTip("The model to start from. It stays as it is; what is learnt is new.")
-        self.model.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.model.setMinimumContentsLength(6)
-        saved_form = saved.get("form")
-        self.form = TrainForm(saved_form if isinstance(saved_form, dict) else {})
-        self.learn = QPushButton("Learn")
-        self.message = QLabel()
-        self.message.setWordWrap(True)
+        self.new = TrainSetup(current, folder, library, picker, ref, self.background, saved)
+        self.data, self.form = self.new.data, self.new.form
         self.view = RunView(self.background)
         self.samples = BeforeAfter(jobs, self.background, ref)
         others = saved.get("others")
@@ -130,11 +102,9 @@ class TrainPage(QWidget):
         self._show()
 
     def _connect(self) -> None:
-        self.go.clicked.connect(self.review_requested)
-        self.learn.clicked.connect(self.start)
-        self.data.changed.connect(self._on_data)
-        self.form.changed.connect(self._on_form)
-        self.model.activated.connect(self._on_model_chosen)
+        self.new.review_requested.connect(self.review_requested)
+        self.new.learn_requested.connect(self.start)
+        self.new.changed.connect(self._on_new)
         self.view.stop_requested.connect(self.stop)
         self.view.resume_requested.connect(self.resume)
         self.view.use_requested.connect(self.use)
@@ -150,9 +120,7 @@ class TrainPage(QWidget):
         self.start_up.started.connect(self._on_started)
         self.start_up.failed.connect(self._on_failed)
         self.start_up.stopped.connect(self._on_stopped)
-        self._jobs.state_changed.connect(self._on_state)
-        self._library.changed.connect(self._fill_models)
-        self._picker.changed.connect(self._on_picker)
+        self._jobs.state_changed.connect(self.new.show_state)
         self._current.result_changed.connect(self._later)
         self._current.document_changed.connect(self._later)
         self._folder.changed.connect(self._later)
@@ -170,23 +138,30 @@ class TrainPage(QWidget):
     @property
     def is_busy(self) -> bool:
         """Whether a training is being started, or the run that is shown is running."""
-        return self.start_up.is_busy or any(n.is_running for n in self.view.news)
+        return bool(self.why_busy)
+
+    @property
+    def why_busy(self) -> str:
+        """Why no training can be begun, or go on, now; empty if one can."""
+        if self.start_up.is_learning or any(news.is_running for news in self.view.news):
+            return "A training is running. Stop it first."
+        if not self.start_up.is_busy:
+            return ""
+        if self.start_up.is_ending:
+            return "The training's process is still ending. Wait a moment."
+        return "A training is being started."
 
     def show_colors(self, accent: str, background: str, text: str) -> None:
         """Take the colours of a theme."""
-        self.learn.setStyleSheet(primary_style(accent))
+        self.new.learn.setStyleSheet(primary_style(accent))
         self.view.show_colors(background, text, primary_style(accent))
 
     def values(self) -> dict[str, Any]:
         """Return the values as they are saved."""
         if not self._is_filled:
             return self._saved
-        folder = self.data.folder
         return {
-            "form": self.form.values(),
-            "dataset": "" if folder is None else str(folder),
-            "what": self.data.wanted,
-            "val_percent": self.data.fraction.value(),
+            **self.new.values(),
             "others": [str(other) for other in self.runs.others],
             "run": "" if not self.watch.folders else str(self.watch.folders[0]),
         }
@@ -196,21 +171,18 @@ class TrainPage(QWidget):
         if self.is_busy:
             return
         try:
-            options = self.form.arguments()
+            options = self.new.options()
         except ValidationError as error:
-            self._say(plain(error), is_error=True)
+            self.new.say(plain(error), is_error=True)
             return
         source, parts = self.data.source(), self.data.parts
         if source is None or parts is None:
-            self._say(self.data.problem or "Choose what to learn from first.", is_error=True)
+            self.new.say(self.data.problem or "Choose what to learn from first.", is_error=True)
             return
         from napari_eomt.training.run_places import new_run_folder
 
-        model = str(self.model.currentData())
-        ref = self._ref(model)
         is_chosen, fraction = self.data.is_chosen, self.data.val_fraction
-        options += ["--model", model, "--device", ref.device]
-        self._say("")
+        self.new.say("")
         self.watch.follow()
         self.setup.set_open(False)
         # Both may not fit into the memory of one device. Segmenting loads its model again.
@@ -291,40 +263,9 @@ class TrainPage(QWidget):
         super().showEvent(event)
         if not self._is_filled:
             self._is_filled = True
-            self._fill()
+            self.new.fill()
+            self.runs.refresh()
         self.data.refresh()
-
-    def _fill(self) -> None:
-        saved = self._saved
-        percent = saved.get("val_percent")
-        if isinstance(percent, int):
-            self.data.fraction.setValue(percent)
-        self._fill_models()
-        self.form.show_model(self._card())
-        what, dataset = saved.get("what"), saved.get("dataset")
-        if isinstance(dataset, str) and dataset:
-            self.data.place.setText(dataset)
-            if what == "dataset":
-                self.data.show_folder(dataset)
-        if what in self.data.what and what != "dataset":
-            self.data.choose_kind(what)
-        self.runs.refresh()
-
-    def _fill_models(self) -> None:
-        """Offer the models that can learn; that of the header unless another was chosen."""
-        chosen = self._picker.model if self._follows_picker else self.model.currentData()
-        self.model.clear()
-        for row in self._library.usable:
-            if row.card is not None and row.card.architecture != "videomt":
-                self.model.addItem(title_of(row), row.name)
-        self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
-        if self._is_filled:
-            self.form.show_model(self._card())
-            self._expect()
-
-    def _card(self) -> Any:
-        row = self._library.row(str(self.model.currentData()))
-        return None if row is None else row.card
 
     def _free_name(self, base: str) -> str:
         name, number = base, 1
@@ -333,44 +274,8 @@ class TrainPage(QWidget):
             name = f"{base}-{number}"
         return name
 
-    def _on_model_chosen(self) -> None:
-        self._follows_picker = False
-        self.form.show_model(self._card())
-        self._expect()
-
-    def _on_picker(self) -> None:
-        if self._follows_picker:
-            self._fill_models()
-
-    def _on_state(self, event: StateChanged) -> None:
-        """Remember what "auto" is on this computer."""
-        if event.device and event.device != self._device:
-            self._device = event.device
-            self._expect()
-
-    def _expect(self) -> None:
-        """Say how long what is chosen would take."""
-        card, rows, runs = self._card(), self.data.learning, self._runs
-        if card is None or not self._is_filled:
-            return
-        chosen = self._ref(card.name).device
-        device = self._device if chosen == "auto" else chosen
-
-        def seconds(params: TrainParams) -> tuple[float, bool] | None:
-            from napari_eomt.widgets.train_cost import expected_seconds
-
-            return expected_seconds(card, params, rows, device, runs)
-
-        self.form.expect(seconds)
-
-    def _on_data(self) -> None:
-        self._say("")
-        self._expect()
+    def _on_new(self) -> None:
         self._show()
-        self.settings_changed.emit()
-
-    def _on_form(self) -> None:
-        self._say("")
         self.settings_changed.emit()
 
     def _later(self, *_: object) -> None:
@@ -379,8 +284,7 @@ class TrainPage(QWidget):
 
     def _on_listed(self, news: list[RunNews]) -> None:
         """Show the run that is running, or the one of last time, when runs are first listed."""
-        self._runs = news
-        self._expect()
+        self.new.show_runs(news)
         self._show()
         if self.watch.folders or self.start_up.is_busy:
             return
@@ -408,7 +312,7 @@ class TrainPage(QWidget):
     def _on_stopped(self) -> None:
         self.view.show_news([])
         self.setup.set_open(True)
-        self._say("Stopped before the first step. Nothing was learnt.")
+        self.new.say("Stopped before the first step. Nothing was learnt.")
         self._show()
 
     def _on_news(self, news: list[RunNews]) -> None:
@@ -442,27 +346,13 @@ class TrainPage(QWidget):
                 + (f" · {scores}" if scores else "")
             )
 
-    def _say(self, text: str, *, is_error: bool = False) -> None:
-        self.message.setText(("⚠ " if is_error else "") + text)
-        self.message.setVisible(bool(text))
-
     def _show(self) -> None:
         """Bring what can be done in line with what there is."""
-        parts, busy = self.data.parts, self.is_busy
-        is_empty = parts is None and self.data.kind != "dataset"
-        is_bare = parts is None and self.data.folder is None
-        self.hint.setVisible(is_bare)
-        self.go.setVisible(is_empty and self._current.result is not None)
-        self.learn.setEnabled(parts is not None and not busy)
-        self.learn.setToolTip(
-            "A training is running. Stop it first."
-            if busy
-            else "Teach the model what is annotated. It goes on when napari is closed."
-        )
-        for widget in (self.data, self.form, self.model):
-            widget.setEnabled(not busy)
+        why_busy = self.why_busy
+        self.new.show_busy(why_busy)
+        self.view.show_busy(why_busy)
         # Without a run there is nothing that it would have to make room for.
-        has_run = busy or self.view.isVisibleTo(self)
+        has_run = bool(why_busy) or self.view.isVisibleTo(self)
         self.setup.head.setVisible(has_run)
         if not has_run:
             self.setup.set_open(True)
@@ -470,21 +360,11 @@ class TrainPage(QWidget):
         self.runs_fold.head.setText(f"Runs ({n})" if n else "Runs")
 
     def _lay_out(self) -> None:
-        start = QGridLayout()
-        start.setColumnStretch(1, 1)
-        start.addWidget(QLabel("Start from"), 0, 0)
-        start.addWidget(self.model, 0, 1)
         runs = QVBoxLayout()
         runs.addWidget(self.runs)
         self.runs_fold.set_content_layout(runs)
         setup = QVBoxLayout()
-        above: tuple[QWidget, ...] = (self.hint, self.go, self.data)
-        for part in above:
-            setup.addWidget(part)
-        setup.addLayout(start)
-        below: tuple[QWidget, ...] = (self.form, self.learn, self.message)
-        for part in below:
-            setup.addWidget(part)
+        setup.addWidget(self.new)
         self.setup.set_content_layout(setup)
         setup.setContentsMargins(0, 0, 0, 0)
         layout = QVBoxLayout(self)
@@ -493,4 +373,3 @@ class TrainPage(QWidget):
             layout.addWidget(part)
         layout.addStretch(1)
         self.setup.set_open(True)
-        self._say("")

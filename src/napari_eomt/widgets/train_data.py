@@ -5,40 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
     QRadioButton,
     QSizePolicy,
-    QSpinBox,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_eomt.errors import DataError
-from napari_eomt.widgets.fold import Fold
+from napari_eomt.widgets.train_parts import TrainParts
 
 if TYPE_CHECKING:
     from napari_eomt.training.split import Choice
     from napari_eomt.viewer.image_folder import ImageFolder
     from napari_eomt.viewer.results import Result
-    from napari_eomt.viewer.train_dataset import FolderSource, LearnRow, LearnSource, Parts
+    from napari_eomt.viewer.train_dataset import LearnRow, LearnSource, Parts
+    from napari_eomt.viewer.train_folder import FolderSource
     from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.run_watch import Background
 
 What = Literal["image", "folder", "dataset"]
-
-_WORDS: dict[Choice, str] = {"train": "learns", "val": "checks", "none": "neither"}
-_TABLE_HEIGHT = 150
 
 
 class TrainData(QWidget):
@@ -81,57 +75,27 @@ class TrainData(QWidget):
             (
                 "The open image: the frames of which you have decided anything.",
                 "All images of the open folder of which you have decided anything.",
-                "A folder with images and a COCO file, such as an export has written.",
+                "Images and a COCO file, of instances or panoptic, such as an export writes.",
             ),
             strict=True,
         ):
             button.setToolTip(tip)
         self.what["image"].setChecked(True)
         self.place = QLineEdit()
-        self.place.setPlaceholderText("Folder of the dataset")
+        self.place.setPlaceholderText("Folder of the dataset, or its JSON")
+        self.place.setToolTip(
+            "A folder with a COCO file; or the COCO file itself, if there are several."
+        )
         self.browse = QPushButton("…")
-        self.browse.setToolTip("Choose the folder of a dataset.")
-        self.browse.setAccessibleName("Choose the folder of a dataset")
+        self.browse.setToolTip("Choose the folder of a dataset, or its COCO file.")
+        self.browse.setAccessibleName("Choose a dataset")
         self.counts = QLabel()
         self.counts.setWordWrap(True)
         self.counts.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.fold = Fold("Which images learn, which check")
-        self.fraction = QSpinBox()
-        self.fraction.setRange(0, 90)
-        self.fraction.setValue(20)
-        self.fraction.setSuffix(" % check")
-        self.fraction.setToolTip(
-            "Part of the images that is not learnt from, but checked on. Which ones, their names "
-            "decide, so that it stays; below you choose for single images."
-        )
-        self.table = QTreeWidget()
-        self.table.setColumnCount(3)
-        self.table.setHeaderLabels(["Image", "Objects", "Part"])
-        self.table.setRootIsDecorated(False)
-        self.table.setUniformRowHeights(True)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        # Names of images differ at their ends as often as at their starts.
-        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.table.setToolTip(
-            "Which images learn and which check, never both. Select some (Ctrl or Shift and "
-            "click), then press a button below."
-        )
-        self.table.setFixedHeight(_TABLE_HEIGHT)
-        header = self.table.header()
-        if header is not None:
-            header.setStretchLastSection(False)
-            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-            for column in (1, 2):
-                header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.choose: dict[str, QPushButton] = {}
-        for name, text, tip in (
-            ("train", "Learn", "The model learns from the selected images."),
-            ("val", "Check", "The selected images tell whether learning helps; never learnt from."),
-            ("none", "Neither", "The selected images are left out."),
-            ("auto", "Auto", "Let the names of the selected images decide again."),
-        ):
-            self.choose[name] = QPushButton(text)
-            self.choose[name].setToolTip(tip)
+        self.images = TrainParts()
+        # They are this widget's to whoever uses it.
+        self.fold, self.fraction = self.images.fold, self.images.fraction
+        self.table, self.choose = self.images.table, self.images.choose
         self._lay_out()
         self._whats = QButtonGroup(self)
         for button in self.what.values():
@@ -139,10 +103,8 @@ class TrainData(QWidget):
         self._whats.buttonClicked.connect(self._on_what)
         self.place.editingFinished.connect(self._on_place)
         self.browse.clicked.connect(self._on_browse)
-        self.fraction.valueChanged.connect(self._on_fraction)
-        self.table.itemSelectionChanged.connect(self._show_choices)
-        for name, chooser in self.choose.items():
-            chooser.clicked.connect(lambda _=False, name=name: self._on_choose(name))
+        self.images.fraction_changed.connect(self._on_fraction)
+        self.images.chosen.connect(self._on_choose)
 
     @property
     def kind(self) -> What:
@@ -179,14 +141,14 @@ class TrainData(QWidget):
         """A name for what is learnt from."""
         result, folder = self._current.result, self._folder.folder
         if self.kind == "dataset" and self._dataset is not None:
-            return self._dataset.path.parent.name
+            return _name_of(self._dataset.path)
         if self.kind == "folder" and folder is not None:
             return folder.name
         return "run" if result is None else Path(str(result.image.name)).stem
 
     @property
     def folder(self) -> Path | None:
-        """Folder of the dataset that was named; may be none."""
+        """Folder or COCO file of the dataset that was named; may be none."""
         text = self.place.text().strip()
         return Path(text).expanduser() if text else None
 
@@ -256,10 +218,10 @@ class TrainData(QWidget):
             self.problem = ""
         own = kind == "dataset" and self._dataset is not None and self._dataset.val_fraction
         self.fraction.setEnabled(not own)
-        self.fold.setVisible(bool(self._rows))
         self.counts.setText(self._counted())
         self.counts.setVisible(bool(self.counts.text()))
-        self._show_table()
+        chosen = {key for what, key in self._choices if what == kind}
+        self.images.show_rows(self._rows, self.parts, chosen)
 
     def _counted(self) -> str:
         rows, parts = self._rows, self.parts
@@ -270,45 +232,24 @@ class TrainData(QWidget):
         what = "annotated" if self.kind == "dataset" else "reviewed"
         images = f"1 image {what}" if n == 1 else f"{n:,} images {what}"
         learn, check = parts.count(rows, "train"), parts.count(rows, "val")
-        text = f"{images}, {n_objects:,} objects · {learn:,} learn · {check:,} check"
+        n_regions = sum(row.n_regions for row in rows)
+        objects = "1 object" if n_objects == 1 else f"{n_objects:,} objects"
+        if n_regions:
+            objects += ", 1 region" if n_regions == 1 else f", {n_regions:,} regions"
+        text = f"{images}, {objects} · {learn:,} learn · {check:,} check"
         return "\n".join((text, *parts.notes))
-
-    def _show_table(self) -> None:
-        selected = {item.data(0, Qt.ItemDataRole.UserRole) for item in self.table.selectedItems()}
-        self.table.blockSignals(True)
-        self.table.clear()
-        items = []
-        for row in self._rows:
-            part = "none" if self.parts is None else self.parts.of.get(row.key, "none")
-            is_chosen = (self.kind, row.key) in self._choices
-            name = row.name if row.n_images == 1 else f"{row.name} ({row.n_images} frames)"
-            word = _WORDS[part] + (" (chosen)" if is_chosen else "")
-            item = QTreeWidgetItem([name, f"{row.n_objects:,}", word])
-            item.setData(0, Qt.ItemDataRole.UserRole, row.key)
-            item.setToolTip(0, row.key)
-            items.append(item)
-        self.table.addTopLevelItems(items)
-        for item in items:
-            item.setSelected(item.data(0, Qt.ItemDataRole.UserRole) in selected)
-        self.table.blockSignals(False)
-        self._show_choices()
-
-    def _show_choices(self) -> None:
-        for button in self.choose.values():
-            button.setEnabled(bool(self.table.selectedItems()))
 
     def _open_result(self) -> Result | None:
         result = self._current.result
         is_open = result is not None and result.image is self._folder.layer
         return result if is_open else None
 
-    def _on_choose(self, name: str) -> None:
-        for item in self.table.selectedItems():
-            place = (self.kind, str(item.data(0, Qt.ItemDataRole.UserRole)))
+    def _on_choose(self, name: str, keys: list[str]) -> None:
+        for key in keys:
             if name == "auto":
-                self._choices.pop(place, None)
+                self._choices.pop((self.kind, key), None)
             else:
-                self._choices[place] = name  # type: ignore[assignment]
+                self._choices[self.kind, key] = name  # type: ignore[assignment]
         self._divide()
         self.changed.emit()
 
@@ -321,8 +262,21 @@ class TrainData(QWidget):
         self.changed.emit()
 
     def _on_browse(self) -> None:
+        menu = QMenu(self)
+        menu.addAction("Folder…", self._on_browse_folder)
+        menu.addAction("COCO file…", self._on_browse_file)
+        menu.exec(self.browse.mapToGlobal(self.browse.rect().bottomLeft()))
+
+    def _on_browse_folder(self) -> None:
+        start = self.folder or Path.home()
+        start = start if start.is_dir() else start.parent
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of the dataset", str(start))
+        if chosen:
+            self.show_folder(chosen)
+
+    def _on_browse_file(self) -> None:
         start = str(self.folder or Path.home())
-        chosen = QFileDialog.getExistingDirectory(self, "Folder of the dataset", start)
+        chosen, _ = QFileDialog.getOpenFileName(self, "COCO file", start, "COCO (*.json)")
         if chosen:
             self.show_folder(chosen)
 
@@ -341,7 +295,7 @@ class TrainData(QWidget):
         self.counts.setVisible(True)
 
         def read() -> FolderSource:
-            from napari_eomt.viewer.train_dataset import FolderSource
+            from napari_eomt.viewer.train_folder import FolderSource
 
             return FolderSource(path)
 
@@ -367,19 +321,17 @@ class TrainData(QWidget):
         place = QHBoxLayout()
         place.addWidget(self.place, 1)
         place.addWidget(self.browse)
-        buttons = QHBoxLayout()
-        for button in self.choose.values():
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            buttons.addWidget(button)
-        inside = QVBoxLayout()
-        inside.addWidget(self.fraction)
-        inside.addWidget(self.table)
-        inside.addLayout(buttons)
-        self.fold.set_content_layout(inside)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for radio in self.what.values():
             layout.addWidget(radio)
         layout.addLayout(place)
         layout.addWidget(self.counts)
-        layout.addWidget(self.fold)
+        layout.addWidget(self.images)
+
+
+def _name_of(path: Path) -> str:
+    """Return what a dataset is called, by the folder of its COCO file."""
+    folder = path.parent
+    # COCO's own: coco/annotations/instances_val2017.json.
+    return folder.parent.name if folder.name == "annotations" else folder.name

@@ -54,6 +54,8 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Input", ("channels", "contrast", "percentiles", "contrast_limits")),
 )  # fmt: skip
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+
 ELSEWHERE = frozenset({"preset", "val_fraction"})
 """Fields that the page shows in other places."""
 
@@ -246,7 +248,8 @@ class TrainForm(QWidget):
         for name, _, what in _PRESETS:
             cost, tip = self._cost(name)
             label = self._costs[name]
-            label.setText(what + cost)
+            # A number stays with its unit where a line ends.
+            label.setText(what + cost.replace(" ", _NO_BREAK).replace(f"·{_NO_BREAK}", "· "))
             for part in (label, self.presets[name]):
                 part.setToolTip(f"{_TIPS[name]}{tip}")
 

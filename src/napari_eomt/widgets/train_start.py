@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_eomt.widgets.run_process import TrainingProcess, failure_of
 from napari_eomt.widgets.run_watch import Background
+from napari_eomt.widgets.run_words import on_the_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ class TrainStart(QObject):
         super().__init__(parent)
         self._background = Background(self)
         self._process: TrainingProcess | None = None
-        self._is_new = self._is_seen = False
+        self._is_new = self._is_seen = self._is_over = False
         self._is_preparing = False
         self._stop = Event()
         self._lock = Lock()
@@ -60,6 +61,16 @@ class TrainStart(QObject):
     def is_busy(self) -> bool:
         """Whether something is being made ready, or our process runs."""
         return self._is_preparing or (self._process is not None and self._process.code is None)
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether our process was seen at its run, which is not over."""
+        return self.is_busy and self._is_seen and not self._is_over
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether our process is still there though its run is over."""
+        return self.is_busy and self._is_over
 
     def begin(
         self,
@@ -79,7 +90,7 @@ class TrainStart(QObject):
             Of the command, beside the dataset.
         """
         self._stop.clear()
-        self._is_preparing, self._is_new = True, True
+        self._is_preparing, self._is_new, self._is_over = True, True, False
         self._timer.start()
         self.progressed.emit("Preparing the images…", 0, 0)
 
@@ -98,7 +109,7 @@ class TrainStart(QObject):
     def resume(self, folder: Path) -> None:
         """Start a process that goes on with a run."""
         self._stop.clear()
-        self._is_preparing, self._is_new = True, False
+        self._is_preparing, self._is_new, self._is_over = True, False, False
         self.progressed.emit("Going on from the last state…", 0, 0)
         arguments = ["--out", str(folder), "--resume", "--quiet"]
         self._background.do(
@@ -128,6 +139,7 @@ class TrainStart(QObject):
             return None
         code = process.code
         if code is None:
+            self._is_over = self._is_seen and not news.is_running
             self._is_seen = self._is_seen or news.is_running
             # A run that goes on has rows of before.
             is_silent = not self._is_seen and not (self._is_new and news.rows)
@@ -155,7 +167,7 @@ class TrainStart(QObject):
             return "", ""
         message, details = failure_of(news.folder, code)
         if news.status == "failed" and news.problem and "error: " not in details:
-            message = news.problem
+            message = on_the_page(news.problem)
         return message, details
 
     def _forget(self, folder: Path) -> None:
@@ -180,7 +192,7 @@ class TrainStart(QObject):
     def _on_started(self, process: TrainingProcess) -> None:
         self._timer.stop()
         self._is_preparing = False
-        self._process, self._is_seen = process, False
+        self._process, self._is_seen, self._is_over = process, False, False
         if self._stop.is_set():
             process.terminate()
         self.started.emit(process.folder)
