@@ -112,5 +112,5 @@ def test_what_learns_is_said_of_the_model(make):
     assert "weights" not in form._costs["quick"].text()
     form.show_model(find_model("nuclei-nano"))
     texts = {name: label.text() for name, label in form._costs.items()}
-    assert all("\xa0M\xa0weights" in text and "\xa0GB" in text for text in texts.values())
+    assert all(" M weights" in text and " GB" in text for text in texts.values())
     assert texts["full"] != texts["quick"]

@@ -275,5 +275,6 @@ class BeforeAfter(QWidget):
             pictures.setColumnStretch(k, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(QLabel("<b>found on a check image</b>"))
         layout.addLayout(top)
         layout.addLayout(pictures)

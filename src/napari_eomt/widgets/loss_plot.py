@@ -30,6 +30,8 @@ _LOSS_WORDS = {"loss": "all", "mask": "masks", "dice": "overlap", "classes": "cl
 _HEIGHT, _RATE_HEIGHT, _AXIS_HEIGHT = 100, 68, 20
 _AXIS_WIDTH = 44  # of all alike, so that a step is at the same place in each
 _FONT_PT = 8
+_LEAST_RANGE = 0.1
+"""Of the measure, from 0 to 1, that the plot shows at least."""
 
 
 class RunPlots(QWidget):
@@ -91,6 +93,7 @@ class RunPlots(QWidget):
         self.score.setVisible(has_checks)
         # With several runs it says which line is whose.
         self.heads[self.score].setVisible(has_checks or not is_one)
+        self._show_score_range(news)
         n_steps = max([1, *(max(each.n_steps, each.step) for each in news)])
         self.rate.setXRange(0, n_steps, padding=0.02)
         if is_one:
@@ -129,6 +132,18 @@ class RunPlots(QWidget):
         for k, name in enumerate(LOSSES):
             self._add(self.loss, *news.curves[name], self._pen(k), _LOSS_WORDS[name])
         self._add(self.rate, *news.curves["learning_rate"], self._pen(0), "")
+
+    def _show_score_range(self, news: Sequence[RunNews]) -> None:
+        """Show no hair's breadth as a cliff: at least a range that is worth a look."""
+        values = [float(v) for each in news for v in each.curves["score"][1]]
+        if not values:
+            return
+        low, high = min(values), max(values)
+        room = max(0.0, _LEAST_RANGE - (high - low)) / 2
+        # What the curve itself does not need is shared, but nothing is below 0 or above 1.
+        low, high = low - room, high + room
+        shift = max(0.0, -low) - max(0.0, high - 1)
+        self.score.setYRange(low + shift, high + shift, padding=0.05)
 
     def _add_score(self, news: RunNews, pen: Any, name: str) -> None:
         steps, values = news.curves["score"]

@@ -326,7 +326,7 @@ def state_text(news: RunNews) -> str:
     scores = score_text(news)
     if scores:
         parts.append(scores)
-    left = news.seconds_left if news.is_running else None
+    left = news.seconds_left if news.is_running and not news.is_stopping else None
     if left:
         parts.append(f"{left:.0f} s left" if left < 90 else f"{left / 60:.0f} min left")
     if news.is_resumable and news.status != "failed":

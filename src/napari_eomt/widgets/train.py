@@ -38,6 +38,10 @@ REFRESH_MS = 300
 """After an edit, until what there is to learn from is counted anew."""
 
 
+_RIGHT_PX = 4
+"""Between what is shown and the scroll bar."""
+
+
 class TrainPage(QWidget):
     """Teaches a model what is annotated, in a process that outlives the window.
 
@@ -368,7 +372,7 @@ class TrainPage(QWidget):
         self.setup.set_content_layout(setup)
         setup.setContentsMargins(0, 0, 0, 0)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 4, 0, 0)
+        layout.setContentsMargins(0, 4, _RIGHT_PX, 0)
         for part in (self.setup, self.view, self.samples, self.runs_fold):
             layout.addWidget(part)
         layout.addStretch(1)

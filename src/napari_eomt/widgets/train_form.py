@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
 
 _PRESETS: tuple[tuple[Preset, str, str], ...] = (
-    ("quick", "Quick", "last blocks and heads"),
+    ("quick", "Quick", "in few steps, of large models the last blocks"),
     ("lora", "LoRA", "small additions to all blocks"),
     ("full", "Full", "everything"),
 )
 
 _TIPS: dict[Preset, str] = {
-    "quick": "What the first blocks make of each image is kept, and the rest learns from it: for "
-    "few images, and for computers without a GPU.",
+    "quick": "What the first blocks make of each image is kept, and the rest learns from it; a "
+    "model of less than 12 blocks learns as a whole. For few images, and for computers without a "
+    "GPU.",
     "lora": "The weights stay, and low-rank additions to them learn: little memory, and little is "
     "forgotten.",
     "full": "All weights learn, as in the publication: for many images and a GPU.",
@@ -47,14 +48,12 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Checks", ("metric", "validation_interval", "patience")),
     ("What learns, how fast", ("frozen_blocks", "lora_rank", "lora_alpha", "lora_blocks",
      "learning_rate", "layer_decay", "weight_decay", "head_warm_up", "backbone_warm_up",
-     "clip_norm", "ema_decay", "masked_attention", "points")),
+     "clip_norm", "ema_decay", "masked_attention", "auxiliary_losses", "points")),
     ("Views of the images", ("views", "views_per_image", "object_size", "scale_jitter",
      "empty_views", "flips", "brightness", "contrast_jitter", "saturation", "hue", "tiling",
      "tile_overlap", "loaders")),
     ("Input", ("channels", "contrast", "percentiles", "contrast_limits")),
 )  # fmt: skip
-
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 ELSEWHERE = frozenset({"preset", "val_fraction"})
 """Fields that the page shows in other places."""
@@ -248,8 +247,7 @@ class TrainForm(QWidget):
         for name, _, what in _PRESETS:
             cost, tip = self._cost(name)
             label = self._costs[name]
-            # A number stays with its unit where a line ends.
-            label.setText(what + cost.replace(" ", _NO_BREAK).replace(f"·{_NO_BREAK}", "· "))
+            label.setText("\n".join(filter(None, (what, cost))))
             for part in (label, self.presets[name]):
                 part.setToolTip(f"{_TIPS[name]}{tip}")
 
@@ -268,7 +266,7 @@ class TrainForm(QWidget):
             n_bytes = step_bytes(size, params, 1)
         except (EomtError, ValidationError):
             return "", ""
-        text = f" · {_millions(n)} M weights · from {n_bytes / 1e9:.1f} GB"
+        text = f"{_millions(n)} M weights · from {n_bytes / 1e9:.1f} GB"
         tip = "\n\nMemory: of one view at a time; more at a time go faster."
         found = self._seconds(params)
         if found is not None:

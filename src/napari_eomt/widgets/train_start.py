@@ -187,7 +187,9 @@ class TrainStart(QObject):
             told, self._told = self._told, None
         if told is not None and told[2]:
             done, total, text = told
-            self.progressed.emit(f"Preparing image {done + 1:,} of {total:,}: {text}", done, total)
+            # After the last image it is something else that is being done.
+            image = f"Preparing image {done + 1:,} of {total:,}: "
+            self.progressed.emit((image if done < total else "Preparing: ") + text, done, total)
 
     def _on_started(self, process: TrainingProcess) -> None:
         self._timer.stop()
