@@ -7,33 +7,21 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import distributed
-
-from napari_eomt.errors import ModelError, OutputError
-from napari_eomt.folder_swap import swapping
+from napari_eomt.errors import OutputError
 from napari_eomt.models.load import resolve_device, resolve_dtype
 from napari_eomt.training.check import Checker, score_of
-from napari_eomt.training.check_samples import SAMPLES, save_samples
-from napari_eomt.training.checkpoint import Progressed, save_state
+from napari_eomt.training.checkpoint import Progressed
 from napari_eomt.training.engine import Engine
 from napari_eomt.training.environment import describe_environment
 from napari_eomt.training.free_memory import free_memory
 from napari_eomt.training.memory import fitting_micro_batch
-from napari_eomt.training.ranks import missing_ranks, ranks
-from napari_eomt.training.result import is_disk_error, reason_of, result_sidecar, save_result
+from napari_eomt.training.ranks import any_rank, missing_ranks, ranks, said_by_first
+from napari_eomt.training.result import reason_of
+from napari_eomt.training.run_keeper import RunKeeper
 from napari_eomt.training.run_lock import RunLock
 from napari_eomt.training.run_log import NAME as METRICS
 from napari_eomt.training.run_log import RunLog
-from napari_eomt.training.runs import (
-    ADAPTER,
-    CHECKPOINTS,
-    ENVIRONMENT,
-    REPORTS,
-    STATES,
-    Run,
-    write_json,
-)
+from napari_eomt.training.run_teller import RunTeller
 from napari_eomt.training.supply import Supply
 from napari_eomt.training.train_progress import Outcome, TrainProgress
 from napari_eomt.training.trunk_run import keep_trunk
@@ -41,7 +29,10 @@ from napari_eomt.training.trunk_run import keep_trunk
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    import torch
+
     from napari_eomt.evaluation.report import Report
+    from napari_eomt.training.runs import Run
     from napari_eomt.training.samples import Sample
     from napari_eomt.training.setup import Setup
     from napari_eomt.training.step import StepReport
@@ -115,16 +106,14 @@ class _Loop:
         state_seconds: float,
         trackers: Sequence[Tracker],
     ) -> None:
-        self._setup, self._run, self._log, self._ranks = setup, run, log, here
+        self._setup, self._run, self._ranks = setup, run, here
         self._should_stop, self._state_seconds = should_stop, state_seconds
-        self._trackers = list(trackers)
+        is_first = self._is_first = bool(here.is_main_process)
+        self._teller = RunTeller(log, trackers, is_first=is_first)
         self._params = params = setup.plan.resolved
         self._n_steps, self._interval = int(params.steps), int(params.validation_interval)
         state = setup.state
         self.at = state.progressed.model_copy() if state is not None else Progressed()
-        self._kept = self.at.step if state is not None else None
-        self._saved = self._kept  # None also if something of it has changed
-        self._saved_at = time.monotonic()
         # Several processes have a device each.
         device = here.device if here.num_processes > 1 else resolve_device(setup.plan.device)
         precision = resolve_dtype(params.precision, device)
@@ -147,32 +136,22 @@ class _Loop:
             if setup.split.val
             else None
         )
-        self._sidecar = result_sidecar(
-            learner,
-            params,
-            setup.samples.survey,
-            name=run.name,
-            n_images=len(setup.split.train),
-        )
+        self._keeper = RunKeeper(run, setup, self._engine, is_first=is_first)
         self._seconds = 0.0
         self._before: float | None = None
         self._scores: dict[str, float | None] | None = None
         missing = missing_ranks()
-        self._notes: list[str] = [*setup.notes, *([missing] if missing else [])]
+        self._teller.note([*setup.notes, *([missing] if missing else [])])
         if self._checker is not None:
-            self._notes += self._checker.notes
+            self._teller.note(self._checker.notes)
         self._environment = describe_environment(device, precision, here.num_processes)
 
     def iterate(self) -> Generator[TrainProgress, None, Outcome]:
-        run, params = self._run, self._params
-        if self._ranks.is_main_process:
-            run.forget_stop()
-            self._write(run.folder / ENVIRONMENT, self._environment)
-            (run.folder / CHECKPOINTS).mkdir(exist_ok=True)
+        self._keeper.begin(self._environment)
         self.tell(
             "start",
             n_steps=self._n_steps,
-            metric=params.metric,
+            metric=self._params.metric,
             micro_batch=self.at.micro_batch,
             device=str(self._engine.device),
         )
@@ -189,43 +168,25 @@ class _Loop:
                 if self.at.step >= self._n_steps or self._is_patience_over():
                     break
                 yield self._step(next(supply))
-                if time.monotonic() - self._saved_at >= self._state_seconds:
+                if self._keeper.state_age >= self._state_seconds:
                     self.save()
         finally:
             supply.close()
         if self._checker is None or self.at.checked != self.at.step:
-            self._write_result("last")
+            self._keeper.save_model("last")
         self.save()
         self.tell("end", reason=reason, best=self.at.best, best_step=self.at.best_step)
-        return Outcome(run, reason, self.at.step, self._before, self.at.best, self.at.best_step)
+        return Outcome(
+            self._run, reason, self.at.step, self._before, self.at.best, self.at.best_step
+        )
 
     def save(self) -> None:
-        """Write the state, unless it was; the network is between two steps.
-
-        Raises
-        ------
-        ModelError
-            If weights are not finite: they would take the place of good ones.
-        OutputError
-            If it cannot be written.
-        """
-        if not self._ranks.is_main_process or self._saved == self.at.step:
-            return
-        self._check_weights()
-        average = self._engine.average
-        save_state(
-            self._run.folder / STATES,
-            self._setup.learner,
-            self._engine.state(),
-            self.at,
-            None if average is None else average.tensors,
-        )
-        self._saved = self._kept = self.at.step
-        self._saved_at = time.monotonic()
+        """Write the state, unless it was; see `RunKeeper.save`."""
+        self._keeper.save(self.at)
 
     def tell(self, kind: str, **values: Any) -> None:
-        if self._ranks.is_main_process:
-            self._log.write(kind, self.at.step, **values)
+        """Write a row to the log."""
+        self._teller.tell(kind, self.at.step, **values)
 
     def _step(self, samples: list[Sample]) -> TrainProgress:
         started = time.perf_counter()
@@ -247,20 +208,20 @@ class _Loop:
             "learning_rate": self._engine.learning_rate,
         }
         self.tell("step", **values, seconds=round(seconds, 4))
-        self._track(values)
+        self._teller.track(self.at.step, values)
         return self._progress("step", losses=report, notes=self._new_notes())
 
     def _check(self) -> Generator[TrainProgress, None, None]:
         """Check the model as it is; give up if a stop is wanted, and do it after resuming."""
         is_whole = True
-        self._check_weights()
-        if self._checker is not None and self._ranks.is_main_process:
-            steps = self._checker.iter_check(self._write_result("last"))
+        self._keeper.check_weights(self.at.step)
+        if self._checker is not None and self._is_first:
+            steps = self._checker.iter_check(self._keeper.save_model("last"))
             while True:
                 try:
                     done = next(steps)
                 except StopIteration as stop:
-                    self._take(stop.value)
+                    self._take(stop.value, self._checker)
                     break
                 yield self._progress("check", check=done, notes=self._new_notes())
                 if self._should_stop() or self._run.is_stop_requested:
@@ -270,15 +231,13 @@ class _Loop:
         if is_whole:
             self.at.checked = self.at.step
         # Also of a check that was given up: the others wait for the word of the first.
-        self._wait()
-        self._share()
+        self.at = Progressed(**said_by_first(self.at.model_dump(), self._ranks))
         if self.at.checked != self.at.step:
             return
-        self._saved = None  # the best value is a part of the state
-        self.save()
+        self._keeper.save(self.at, is_new=True)  # the best value is a part of it
         yield self._progress("checked", notes=self._new_notes())
 
-    def _take(self, report: Report) -> None:
+    def _take(self, report: Report, checker: Checker) -> None:
         metric = self._params.metric
         score = score_of(report, metric)
         total = report.total
@@ -288,32 +247,16 @@ class _Loop:
         is_better = score is not None and (self.at.best is None or score > self.at.best)
         if is_better:
             self.at.best, self.at.best_step, self.at.n_worse = score, self.at.step, 0
-            self._write_result("best")
+            self._keeper.save_model("best")
         else:
             self.at.n_worse += 1
-        folder = self._run.folder / REPORTS
-        folder.mkdir(exist_ok=True)
-        names = [
-            "last",
-            *(["best"] if is_better else []),
-            *(["before"] if not self.at.step else []),
-        ]
-        for name in names:
-            report.save(folder / f"{name}.json")
-            if self._checker is not None:
-                save_samples(folder / f"{name}{SAMPLES}", self._checker.samples)
+        is_told = {"last": True, "best": is_better, "before": not self.at.step}
+        for name, is_this in is_told.items():
+            if is_this:
+                self._keeper.save_report(name, report, checker.samples)
         self.tell("check", **self._scores, score=score, is_best=is_better)
-        self._track({f"check/{k}": v for k, v in self._scores.items() if v is not None})
-
-    def _track(self, values: dict[str, Any]) -> None:
-        for tracker in list(self._trackers):
-            try:
-                tracker.log(values, step=self.at.step)
-            except Exception as error:  # noqa: BLE001 - of another program, which no run needs
-                self._trackers.remove(tracker)
-                self._notes.append(
-                    f"{type(tracker).__name__} is told no more of the run: {reason_of(error)}."
-                )
+        known = {f"check/{k}": v for k, v in self._scores.items() if v is not None}
+        self._teller.track(self.at.step, known)
 
     def _judge(self, report: StepReport, samples: Sequence[Sample]) -> None:
         """Stop where numbers have gone: the weights are still those of the step before."""
@@ -330,47 +273,7 @@ class _Loop:
         found = f"the loss is not finite ({what}), learning from {few}"
         if self._engine.is_finite:
             self.save()
-        raise self._error(self.at.step + 1, found)
-
-    def _check_weights(self) -> None:
-        if not self._engine.is_finite:
-            raise self._error(self.at.step, "weights are not finite after it")
-
-    def _error(self, step: int, found: str) -> ModelError:
-        state = f"The state of step {self._kept}" if self._kept is not None else "No state"
-        rate = f"a lower learning rate than {self._params.learning_rate:g}"
-        is_half = self._engine.precision != torch.float32
-        precision = ", or with --precision fp32" if is_half else ""
-        return ModelError(
-            f"Step {step}: {found}. {state} is kept. Begin a new run with {rate}{precision}."
-        )
-
-    def _write_result(self, name: str) -> Any:
-        folder = self._run.folder / CHECKPOINTS / name
-        if not self._ranks.is_main_process:
-            return folder
-        average = self._engine.average
-        averaged = None if average is None else average.tensors
-        save_result(folder, self._setup.learner, self._sidecar, averaged)
-        if self._setup.learner.has_lora:
-            self._write_adapter()
-        return folder
-
-    def _write_adapter(self) -> None:
-        from napari_eomt.training.lora import save_adapter
-
-        folder = self._run.folder / ADAPTER
-        try:
-            with swapping(folder) as temporary:
-                model = self._setup.learner.network.model
-                save_adapter(model, temporary, self._setup.plan.model)
-        except Exception as error:
-            if not is_disk_error(error):
-                raise
-            raise OutputError(
-                f"{folder}: the adapter cannot be written ({reason_of(error)}). Free the disk, "
-                "then resume."
-            ) from error
+        raise self._keeper.error(self.at.step + 1, found)
 
     def _is_check_due(self) -> bool:
         if self._checker is None or self.at.checked == self.at.step:
@@ -381,25 +284,8 @@ class _Loop:
         return 0 < self._params.patience <= self.at.n_worse
 
     def _is_stop_wanted(self) -> bool:
-        wanted = self._should_stop() or (
-            self._ranks.is_main_process and self._run.is_stop_requested
-        )
-        if self._ranks.num_processes > 1:
-            flag = torch.tensor(int(wanted), device=self._engine.device)
-            distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
-            wanted = bool(flag)
-        return wanted
-
-    def _share(self) -> None:
-        """Tell the other processes what the first has found in a check."""
-        if self._ranks.num_processes > 1:
-            box = [self.at.model_dump()]
-            distributed.broadcast_object_list(box, src=0)
-            self.at = Progressed(**box[0])
-
-    def _wait(self) -> None:
-        if self._ranks.num_processes > 1:
-            self._ranks.wait_for_everyone()
+        wanted = self._should_stop() or (self._is_first and self._run.is_stop_requested)
+        return any_rank(wanted, self._ranks, self._engine.device)
 
     def _micro_batch(self, device: torch.device, precision: torch.dtype) -> int:
         params, share = self._params, self._supply.share
@@ -417,13 +303,8 @@ class _Loop:
 
     def _new_notes(self) -> tuple[str, ...]:
         kept = self._engine.kept
-        sources = [self._notes, self._engine.notes, kept.cache.notes if kept else []]
-        notes = [note for source in sources for note in source]
-        for source in sources:
-            source.clear()
-        for note in notes:
-            self.tell("note", text=note)
-        return tuple(notes)
+        others = [self._engine.notes, *([kept.cache.notes] if kept else [])]
+        return self._teller.take_notes(self.at.step, *others)
 
     def _progress(self, what: Any, **values: Any) -> TrainProgress:
         return TrainProgress(
@@ -436,9 +317,3 @@ class _Loop:
             best=self.at.best,
             **values,
         )
-
-    def _write(self, path: Any, content: dict[str, Any]) -> None:
-        try:
-            write_json(path, content)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({reason_of(error)}).") from error

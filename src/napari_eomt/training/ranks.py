@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import distributed
 
 _PATIENCE = timedelta(hours=12)  # the others wait while the first checks
 # torchrun, and the MPI programs that accelerate starts: each has a name of its own for it.
@@ -39,6 +40,35 @@ def missing_ranks() -> str | None:
         "accelerate has started one process alone, and it learns alone. For several on CPUs say "
         "--multi_gpu in place of --cpu: they are started, find no GPU, and take the CPU."
     )
+
+
+def any_rank(wanted: bool, here: Any, device: torch.device) -> bool:
+    """Whether one of the processes wants something.
+
+    Parameters
+    ----------
+    wanted : bool
+        Whether this one does.
+    here : PartialState
+        As `ranks` returns it.
+    device : torch.device
+        Of this process.
+    """
+    if here.num_processes == 1:
+        return wanted
+    flag = torch.tensor(int(wanted), device=device)
+    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+    return bool(flag)
+
+
+def said_by_first(values: dict[str, Any], here: Any) -> dict[str, Any]:
+    """Wait for all processes, and return what the first one calls with."""
+    if here.num_processes == 1:
+        return values
+    here.wait_for_everyone()
+    box = [values]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def _world_size() -> int:
