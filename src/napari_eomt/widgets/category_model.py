@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
+from qtpy.QtCore import QModelIndex, QObject, Qt
 
 from napari_eomt.annotation import operations
 from napari_eomt.viewer.colormaps import hex_of
 from napari_eomt.widgets.status_icons import swatch
+from napari_eomt.widgets.table_model import TableModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ ID_ROLE = int(Qt.ItemDataRole.UserRole)
 N_KEYS = 9
 
 
-class CategoryModel(QAbstractTableModel):
+class CategoryModel(TableModel):
     """Shows the categories in their order, with their colours and how many objects they have.
 
     Parameters
@@ -40,6 +41,8 @@ class CategoryModel(QAbstractTableModel):
     current : Current
     parent : QObject, optional
     """
+
+    columns = COLUMNS
 
     def __init__(self, current: Current, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -104,25 +107,6 @@ class CategoryModel(QAbstractTableModel):
         """Return how many objects a category has in all frames."""
         return self._all.get(category_id, 0)
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Return how many categories are shown."""
-        return 0 if parent is not None and parent.isValid() else len(self._categories)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Return the number of facts."""
-        return 0 if parent is not None and parent.isValid() else len(NAMES)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the heading of a column, and what it means."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        title, tip = COLUMNS[NAMES[section]]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return title
-        return tip if role == Qt.ItemDataRole.ToolTipRole else None
-
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a fact of a category."""
         if not index.isValid():
@@ -165,6 +149,9 @@ class CategoryModel(QAbstractTableModel):
         if index.isValid() and NAMES[index.column()] == "name":
             flags |= Qt.ItemFlag.ItemIsEditable
         return flags
+
+    def _n_rows(self) -> int:
+        return len(self._categories)
 
     def _text(self, category: Category, column: CategoryColumn) -> str:
         if column == "name":

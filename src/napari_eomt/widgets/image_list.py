@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QModelIndex, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.image_store import last_folder
 from napari_eomt.viewer.image_folder import ImageRow, summary
+from napari_eomt.widgets.table_model import TableModel
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -39,20 +40,24 @@ _SIGNS = {
     FrameState.REVIEWED: ("✓ ", "reviewed"),
     FrameState.EXPORTED: ("⇪ ", "exported"),
 }
-_HEADERS = (
-    ("Image", "Double click, or Enter, opens it."),
-    ("State", "new · proposed by a model · reviewed by you · exported"),
-    ("Objects", "How many there are; in brackets, how many nobody has decided about."),
-)
 
 
-class ImageTableModel(QAbstractTableModel):
+class ImageTableModel(TableModel):
     """The rows of a folder.
 
     Parameters
     ----------
     folder : ImageFolder
     """
+
+    columns: ClassVar = {
+        "image": ("Image", "Double click, or Enter, opens it."),
+        "state": ("State", "new · proposed by a model · reviewed by you · exported"),
+        "objects": (
+            "Objects",
+            "How many there are; in brackets, how many nobody has decided about.",
+        ),
+    }
 
     def __init__(self, folder: ImageFolder, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,28 +70,7 @@ class ImageTableModel(QAbstractTableModel):
 
     def show_row(self, row: int) -> None:
         """Show what a row is now."""
-        self.dataChanged.emit(self.index(row, 0), self.index(row, len(_HEADERS) - 1))
-
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Return how many images there are."""
-        return 0 if parent is not None and parent.isValid() else len(self._folder.rows)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Return how many columns there are."""
-        return len(_HEADERS)
-
-    def headerData(
-        self,
-        section: int,
-        orientation: Qt.Orientation,
-        role: int = Qt.ItemDataRole.DisplayRole,
-    ) -> Any:
-        """Return the title of a column."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.DisplayRole:
-            return _HEADERS[section][0]
-        return _HEADERS[section][1] if role == Qt.ItemDataRole.ToolTipRole else None
+        self.dataChanged.emit(self.index(row, 0), self.index(row, len(self.columns) - 1))
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return what a cell shows."""
@@ -106,6 +90,9 @@ class ImageTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() == 2:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
+
+    def _n_rows(self) -> int:
+        return len(self._folder.rows)
 
 
 class ImageList(QWidget):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from qtpy.QtCore import (
-    QAbstractTableModel,
     QModelIndex,
     QObject,
     QSortFilterProxyModel,
@@ -16,6 +15,7 @@ from qtpy.QtCore import (
 from napari_eomt.models.card import ARCHITECTURES
 from napari_eomt.models.rows import MISSING, ModelRow, count_text, size_text
 from napari_eomt.widgets.params_form import TASK_WORDS
+from napari_eomt.widgets.table_model import TableModel
 
 if TYPE_CHECKING:
     from napari_eomt.structures.segments import Task
@@ -81,7 +81,7 @@ def search_text(row: ModelRow) -> str:
     return " ".join(parts).lower()
 
 
-class ModelTable(QAbstractTableModel):
+class ModelTable(TableModel):
     """All models of the library, a row each.
 
     Parameters
@@ -89,6 +89,8 @@ class ModelTable(QAbstractTableModel):
     library : ModelLibrary
     parent : QObject, optional
     """
+
+    columns = COLUMNS
 
     def __init__(self, library: ModelLibrary, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -111,25 +113,6 @@ class ModelTable(QAbstractTableModel):
         """Whether there is work on the model of the row at `k`."""
         return self._library.job(self._rows[k].name) is not None
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Return the number of models."""
-        return 0 if parent is not None and parent.isValid() else len(self._rows)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Return the number of facts."""
-        return 0 if parent is not None and parent.isValid() else len(COLUMNS)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the heading of a column, and what it means."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        title, tip = COLUMNS[_NAMES[section]]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return title
-        return tip if role == Qt.ItemDataRole.ToolTipRole else None
-
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a fact of a model."""
         if not index.isValid():
@@ -144,6 +127,9 @@ class ModelTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and column in _RIGHT:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
+
+    def _n_rows(self) -> int:
+        return len(self._rows)
 
     def _text(self, row: ModelRow, column: Column) -> str:
         card, entry = row.card, row.entry

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
+from qtpy.QtCore import QModelIndex, QObject, Qt
 
 from napari_eomt.annotation import operations
 from napari_eomt.viewer.colormaps import hex_of
 from napari_eomt.widgets.segment_rows import Column, Indices, RowFilter, SegmentRows
 from napari_eomt.widgets.status_icons import status_icon, status_word, swatch
+from napari_eomt.widgets.table_model import TableModel
 
 if TYPE_CHECKING:
     from napari_eomt.annotation.edits import Edit
@@ -46,7 +47,7 @@ _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _NOWHERE = -1
 
 
-class SegmentModel(QAbstractTableModel):
+class SegmentModel(TableModel):
     """Shows `SegmentRows` in the order of one column, less what a filter leaves out.
 
     Sorting and filtering are done here, in numpy: QSortFilterProxyModel asks for each value in
@@ -57,6 +58,10 @@ class SegmentModel(QAbstractTableModel):
     current : Current
     parent : QObject, optional
     """
+
+    columns: ClassVar = {
+        name: (title, f"{tip} Click to sort.") for name, (title, tip) in COLUMNS.items()
+    }
 
     def __init__(self, current: Current, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -159,25 +164,6 @@ class SegmentModel(QAbstractTableModel):
         """Return (frame, segment id) of what is shown in rows."""
         return [] if self._segments is None else self._segments.keys(self._order[places].tolist())
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Return how many segments are shown."""
-        return 0 if parent is not None and parent.isValid() else len(self._order)
-
-    def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """Return the number of facts."""
-        return 0 if parent is not None and parent.isValid() else len(NAMES)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Return the heading of a column, and what it means."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        title, tip = COLUMNS[NAMES[section]]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return title
-        return f"{tip} Click to sort." if role == Qt.ItemDataRole.ToolTipRole else None
-
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a fact of a segment."""
         if not index.isValid() or self._segments is None:
@@ -220,6 +206,9 @@ class SegmentModel(QAbstractTableModel):
         if not index.isValid():
             return Qt.ItemFlag.NoItemFlags
         return _FLAGS[index.column()]
+
+    def _n_rows(self) -> int:
+        return len(self._order)
 
     def _text(self, row: int, column: Column) -> str:
         if self._segments is None:
