@@ -18,6 +18,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from napari_eomt.atomic import replacing
+from napari_eomt.damaged import first_problem, set_aside
 from napari_eomt.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def load_settings() -> Settings:
         defaults = Settings()
     except (ValidationError, SourceError) as error:
         raise SettingsError(
-            f"The environment's NAPARI_EOMT_… variables cannot be used: {_first(error)}. "
+            f"The environment's NAPARI_EOMT_… variables cannot be used: {first_problem(error)}. "
             "Correct or unset the variable."
         ) from error
     try:
@@ -136,13 +137,10 @@ def load_settings() -> Settings:
     except OSError as error:
         _log.warning("%s cannot be read (%s); defaults are used.", path, error.strerror)
     except (ValueError, TypeError) as error:
-        bad = path.with_name(path.name + ".bad")
-        try:
-            path.replace(bad)
-            where = f"it was set aside as {bad.name}"
-        except OSError:
-            where = "it could not be set aside"
-        _log.warning("%s is damaged (%s); %s, defaults are used.", path, _first(error), where)
+        where = set_aside(path)
+        _log.warning(
+            "%s is damaged (%s); %s, defaults are used.", path, first_problem(error), where
+        )
     return defaults
 
 
@@ -213,11 +211,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"expected a JSON object, found {type(content).__name__}")
     return content
-
-
-def _first(error: Exception) -> str:
-    """Return what is wrong first, in one line."""
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

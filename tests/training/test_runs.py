@@ -176,6 +176,22 @@ def test_what_is_no_run_or_damaged_is_one_clear_error(run, tmp_path):
     assert list_runs(tmp_path) == []
 
 
+def test_a_damaged_split_is_one_clear_error(run):
+    file = run.folder / "split.json"
+    for content, message in (({"train": ["1"], "val": 3}, "val: "), ({"val": []}, "train: ")):
+        file.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=rf"split\.json is damaged: {message}"):
+            _ = run.split
+
+
+def test_images_that_check_are_called_as_their_own_dataset_does():
+    assert SPLIT.val_name("3") == "image 3"
+    within = RunSplit(train=("1",), val=("2",), names={"1": "a.png", "2": "b.png"})
+    assert within.val_name("2") == "b.png"
+    other = RunSplit(train=("1",), val=("1",), names={"1": "a.png"}, val_names={"1": "c.png"})
+    assert other.val_name("1") == "c.png"
+
+
 def test_the_folder_of_runs_can_be_named(tmp_path, monkeypatch):
     monkeypatch.delenv("NAPARI_EOMT_RUNS_DIR", raising=False)
     assert runs_dir().parts[-2:] == ("napari-eomt", "runs")

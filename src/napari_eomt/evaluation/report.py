@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_eomt import __version__
 from napari_eomt.atomic import replacing
+from napari_eomt.damaged import first_problem
 from napari_eomt.errors import DataError, OutputError
 from napari_eomt.formats.json_file import read_json
 from napari_eomt.structures.segments import Task
@@ -161,9 +162,7 @@ def load_report(path: Path) -> Report:
     try:
         return Report.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{path.name}: {where}: {first['msg']}. Was it written by another version "
+            f"{path.name}: {first_problem(error)}. Was it written by another version "
             f"({raw.get('version')})? Evaluate again."
         ) from error

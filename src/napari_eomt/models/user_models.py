@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_eomt.atomic import replacing
+from napari_eomt.damaged import first_problem, set_aside
 from napari_eomt.errors import ModelError, OutputError
 from napari_eomt.models.card import read_card
 from napari_eomt.models.catalog import bundled_names, catalog
@@ -72,13 +73,10 @@ def user_models() -> dict[str, UserModel]:
     except OSError as error:
         _log.warning("%s cannot be read (%s); no models are listed.", path, error.strerror)
     except (ValueError, TypeError) as error:
-        bad = path.with_name(path.name + ".bad")
-        try:
-            path.replace(bad)
-            where = f"it was set aside as {bad.name}"
-        except OSError:
-            where = "it could not be set aside"
-        _log.warning("%s is damaged (%s); %s, no models are listed.", path, _first(error), where)
+        where = set_aside(path)
+        _log.warning(
+            "%s is damaged (%s); %s, no models are listed.", path, first_problem(error), where
+        )
     return {}
 
 
@@ -179,7 +177,7 @@ def _row(name: str, folder: Path, added: date, note: str) -> UserModel:
     try:
         return UserModel(name=name, folder=folder, added=added, note=note)
     except ValidationError as error:
-        raise ModelError(f"{name!r} cannot be a model's name: {_first(error)}.") from error
+        raise ModelError(f"{name!r} cannot be a model's name: {first_problem(error)}.") from error
 
 
 def _known(name: str, rows: dict[str, UserModel]) -> UserModel:
@@ -249,12 +247,3 @@ def _save(rows: list[UserModel]) -> None:
             f"{path}: the list of your models cannot be written ({error.strerror or error}). "
             f"Free the disk, or name another folder with {CONFIG_DIR_VARIABLE}."
         ) from error
-
-
-def _first(error: Exception) -> str:
-    """Return what is wrong first, in one line."""
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        message = found["msg"].removeprefix("Value error, ")
-        return f"{'.'.join(map(str, found['loc']))}: {message}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_eomt import __version__
 from napari_eomt.atomic import replacing
+from napari_eomt.damaged import first_problem
 from napari_eomt.errors import DataError, OutputError
 from napari_eomt.folder_swap import whole
 from napari_eomt.formats.json_file import read_json
@@ -164,7 +165,13 @@ class Run:
         DataError
             If the file is damaged.
         """
-        return RunSplit(**_read(self.folder / SPLIT))
+        file = self.folder / SPLIT
+        try:
+            return RunSplit(**_read(file))
+        except (ValidationError, TypeError) as error:
+            raise DataError(
+                f"{file} is damaged: {first_problem(error)}. Begin a new run."
+            ) from error
 
     def request_stop(self) -> None:
         """Ask the run to stop after the present step, with its state saved.
@@ -271,12 +278,8 @@ def load_run(path: Path | str) -> Run:
     try:
         return Run(folder, RunPlan(**content))
     except (ValidationError, TypeError) as error:
-        what = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise DataError(
-            f"{file}: {what}. Was it written by another version "
+            f"{file}: {first_problem(error)}. Was it written by another version "
             f"({content.get('version')})? Begin a new run."
         ) from error
 
