@@ -169,7 +169,7 @@ class RunView(QWidget):
         self._show_buttons(
             stop=news.is_running,
             resume=news.is_resumable,
-            use=result_folder(news) is not None and not (news.is_running and is_no_better(news)),
+            use=_is_usable(news),
             folder=True,
             details=bool(problem and details),
         )
@@ -246,7 +246,8 @@ class RunView(QWidget):
                 # The curve tells, and there is no "after" yet.
                 self.scores.show_columns([])
                 return
-            self.scores.show_columns([("before", found[0][0]), ("after", found[0][1])])
+            columns = [("before", found[0][0]), ("after", found[0][1])]
+            self.scores.show_columns(columns if _was_checked_after(self._news[0]) else columns[:1])
         else:
             names = [folder.name for folder in folders]
             after = [figures for _, figures in found]
@@ -293,6 +294,22 @@ def result_folder(news: RunNews) -> Path | None:
     if news.run is None:
         return None
     return news.run.last if is_no_better(news) else news.run.model_folder
+
+
+def _is_usable(news: RunNews) -> bool:
+    """Whether there is anything to use of a run that the model of the start is not."""
+    if result_folder(news) is None:
+        return False
+    if news.is_running:
+        return not is_no_better(news)
+    # Whoever failed before the first check has left the model of the start.
+    is_broken = news.status in ("failed", "interrupted")
+    return not (is_broken and news.checks and not _was_checked_after(news))
+
+
+def _was_checked_after(news: RunNews) -> bool:
+    """Whether there was a check after the one at the start."""
+    return any(row["step"] > 0 for row in news.checks)
 
 
 def about_text(news: RunNews) -> str:
