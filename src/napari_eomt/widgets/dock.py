@@ -22,6 +22,7 @@ from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.viewer.canvas_context import CanvasContext
 from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.viewer.drawing import HINT, start_drawing
 from napari_eomt.viewer.image_folder import ImageFolder
@@ -96,6 +97,7 @@ class EomtDock(QWidget):
     ) -> None:
         super().__init__(parent)
         self._viewer = napari_viewer
+        self._context = CanvasContext(napari_viewer)
         self._settings = load_settings()
         self._owns_client = client is None
         self._has_left = False
@@ -352,6 +354,7 @@ class EomtDock(QWidget):
         self.page.close_events()
         self.image.close_events()
         self.results.close()
+        self._context.close()
         if self._owns_client:
             self.jobs.client.close()
 
