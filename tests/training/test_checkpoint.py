@@ -47,10 +47,12 @@ def run_to(steps, step):
 
 
 @pytest.mark.parametrize("architecture", ["eomt", "eomt_dinov3"])
-@pytest.mark.parametrize("preset", ["quick", "lora", "full"])
+@pytest.mark.parametrize("preset", ["quick", "trunk", "lora", "full"])
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, dataset, models, preset, architecture):
     """Bit by bit: weights, optimiser, running average, and the losses on the way."""
     options = {"preset": preset, "ema_decay": 0.9, "head_warm_up": 1, "backbone_warm_up": 1}
+    if preset == "trunk":
+        options |= {"preset": "quick", "frozen_blocks": "trunk"}
     whole, run = begin(tmp_path, dataset, models[architecture], "whole", **options)
     drive(iter_train(whole, run))
     stopped, second = begin(tmp_path, dataset, models[architecture], "stopped", **options)

@@ -12,7 +12,8 @@ from transformers import EomtForUniversalSegmentation
 from napari_eomt.errors import ModelError
 from napari_eomt.training.loop import iter_train
 from napari_eomt.training.lora import add_lora, is_added, load_adapter, merged, save_adapter
-from napari_eomt.training.start import fit_class_head, lora_blocks, n_frozen_blocks
+from napari_eomt.training.resolve import n_frozen_blocks
+from napari_eomt.training.start import fit_class_head, lora_blocks
 from napari_eomt.training.train_progress import drive
 
 
@@ -94,7 +95,8 @@ def test_an_adapter_of_another_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "frozen", "blocks"),
     [
-        ({"preset": "quick"}, 4, range(0)),
+        ({"preset": "quick"}, 0, range(0)),
+        ({"preset": "quick", "frozen_blocks": "trunk"}, 4, range(0)),
         ({"preset": "lora"}, 6, range(6)),
         ({"preset": "lora", "lora_blocks": 2}, 6, range(4, 6)),
         ({"preset": "lora", "frozen_blocks": 3, "lora_blocks": 4}, 3, range(2, 3)),
@@ -107,3 +109,9 @@ def test_which_blocks_are_frozen_and_added_to(changes, frozen, blocks):
     wanted = params(**changes)
     assert n_frozen_blocks(wanted, 6, 2) == frozen
     assert list(lora_blocks(wanted, 6, frozen)) == list(blocks)
+
+
+def test_the_trunk_of_a_model_with_a_published_backbone_is_frozen():
+    quick = params(preset="quick")
+    assert [n_frozen_blocks(quick, n, 3) for n in (11, 12, 24)] == [0, 9, 21]
+    assert n_frozen_blocks(params(preset="full"), 24, 3) == 0

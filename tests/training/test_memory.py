@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ NANO = find_model("nuclei-nano")
 
 # The peak of a process that takes two steps, less what it had taken before the network was made.
 MEASURE = """
-import sys, torch
+import json, sys, torch
 from napari_eomt.models.catalog import find_model
 from napari_eomt.models.load import load_network
 from napari_eomt.training.loss_params import LossParams
@@ -36,7 +37,12 @@ def peak():
     status = open("/proc/self/status").read()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 model = load_network(find_model("nuclei-nano"))
-network = TrainingNetwork(model, is_trunk_frozen=sys.argv[1] == "quick")
+options = json.loads(sys.argv[1])
+network = TrainingNetwork(
+    model,
+    is_trunk_frozen=options["frozen_blocks"] == "trunk",
+    has_auxiliary_losses=options["auxiliary_losses"],
+)
 network.set_mask_probabilities((0.0,) * network.n_blocks)
 optimizer = make_optimizer(model, RateParams())
 before = peak() - 4 * sum(p.numel() for p in model.parameters())
@@ -51,23 +57,36 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is asked for as Linux tells it")
-@pytest.mark.parametrize(("preset", "n"), [("quick", 8), ("full", 16)])
-def test_the_estimate_is_near_what_a_step_takes(preset, n):
+@pytest.mark.parametrize(
+    ("frozen", "has_auxiliary", "n"),
+    [("trunk", True, 8), (0, True, 16), ("trunk", False, 16), (0, False, 16)],
+)
+def test_the_estimate_is_near_what_a_step_takes(frozen, has_auxiliary, n):
+    options = {"frozen_blocks": frozen, "auxiliary_losses": has_auxiliary}
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, preset, str(n)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE, json.dumps(options), str(n)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     measured = int(done.stdout)
-    estimated = step_bytes(NetworkSize.of(NANO), TrainParams(preset=preset), n)
+    estimated = step_bytes(NetworkSize.of(NANO), TrainParams(**options), n)
     # Never much less, for then memory runs out; nor so much more that nothing is tried.
     assert 0.8 < estimated / measured < 2
 
 
 def test_more_learning_takes_more():
     size = NetworkSize.of(NANO)
-    quick, lora, full = (
-        step_bytes(size, TrainParams(preset=preset), 8) for preset in ("quick", "lora", "full")
+    trunk, quick, lora, full = (
+        step_bytes(size, params, 8)
+        for params in (
+            TrainParams(frozen_blocks="trunk"),
+            TrainParams(preset="quick"),
+            TrainParams(preset="lora", auxiliary_losses=False),
+            TrainParams(preset="full"),
+        )
     )
-    assert quick < lora < full
+    assert trunk < lora < quick < full
     assert step_bytes(size, TrainParams(preset="full", gradient_checkpointing=True), 8) < full
     assert step_bytes(size, TrainParams(preset="full"), 8, value_bytes=2) < full
 
@@ -75,7 +94,7 @@ def test_more_learning_takes_more():
 def test_what_learns_is_counted_about_right():
     size = NetworkSize.of(NANO)
     full = n_learning_parameters(size, TrainParams(preset="full"))
-    quick = n_learning_parameters(size, TrainParams(preset="quick"))
+    quick = n_learning_parameters(size, TrainParams(frozen_blocks="trunk"))
     lora = n_learning_parameters(size, TrainParams(preset="lora"))
     assert full == NANO.n_parameters
     assert lora < quick < full
@@ -94,9 +113,10 @@ def test_the_micro_batch_divides_the_batch_and_fits(n_views):
 
 def test_a_kept_trunk_saves_time():
     common = {"steps": 500, "batch_size": 16, "micro_batch": 4}
-    quick = estimate(NANO, TrainParams(preset="quick", **common), n_views=100)
+    kept = estimate(NANO, TrainParams(frozen_blocks="trunk", **common), n_views=100)
+    quick = estimate(NANO, TrainParams(frozen_blocks=0, **common), n_views=100)
     full = estimate(NANO, TrainParams(preset="full", **common), n_views=100)
-    assert quick.seconds < full.seconds
+    assert kept.seconds < quick.seconds < full.seconds
     assert estimate(
         NANO, TrainParams(**common), n_views=100, seconds_per_step=0.5
     ).seconds == pytest.approx(250)

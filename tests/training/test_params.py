@@ -113,6 +113,8 @@ def test_auto_of_a_short_training():
     assert few.layer_decay == 1.0
     assert resolve(quick(), card(depth=12), 10).layer_decay == 0.8
     assert resolve(quick(layer_decay=0.9), card(), 10).layer_decay == 0.9
+    assert [resolve(quick(), card(depth=n), 10).frozen_blocks for n in (6, 12)] == [0, "trunk"]
+    assert resolve(quick(frozen_blocks="trunk"), card(depth=6), 10).frozen_blocks == "trunk"
     more = resolve(quick(), card(), 200)
     assert more.steps == 400
     assert resolve(quick(), card(), 10**6).steps == 2000
@@ -126,6 +128,13 @@ def test_models_of_tiles_are_turned_and_enlarged_less():
     low, high = scale_jitter(full(), card(), (200, 200))
     assert 0.5 < low < 1 < high < 2
     assert flips(full(), card()) == "rotations"
+    assert flips(quick(), card(depth=6)) == "rotations"
+    # Of a trunk that is frozen what it makes of a view is kept.
+    assert flips(quick(), card(depth=12)) == "none"
+    assert flips(quick(frozen_blocks="trunk"), card(depth=6)) == "none"
+    for change in ({"hue": 0.1}, {"views": "random"}, {"lora_rank": 4}, {"frozen_blocks": 0}):
+        assert flips(quick(**change), card(depth=12)) == "rotations"
+    assert flips(quick(flips="both"), card(depth=12)) == "both"
     # A large image is seen tile by tile by every model.
     assert scale_jitter(full(), whole_card(), (4000, 4000)) == (low, high)
     assert scale_jitter(full(scale_jitter=(1, 1)), card(), (200, 200)) == (1, 1)

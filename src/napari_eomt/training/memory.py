@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import ModelError
+from napari_eomt.training.resolve import n_frozen_blocks
 
 if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
@@ -140,7 +141,7 @@ def estimate(
         seconds = steps * seconds_per_step
     else:
         rate = 1e9 * _GFLOPS.get(device, _GFLOPS["cpu"])
-        trunk, head = _flops(size)
+        trunk, head = _flops(size, params)
         first = _first_learning(size, params)
         is_kept = is_trunk_kept(size, params)
         n_seen = steps * params.batch_size
@@ -203,7 +204,7 @@ def step_bytes(
         if not params.gradient_checkpointing:
             per_view += _ATTENTION_MAPS * size.n_heads * n_tokens**2
     # Each prediction is made of features of the mask grid, doubled once or more.
-    n_predictions = size.n_query_blocks + 1
+    n_predictions = _n_predictions(size, params)
     cells = sum(n_patches * 4**k for k in range(1, size.n_upscale + 1))
     per_view += n_predictions * _UPSCALE_VALUES * cells * size.width
     last_cells = n_patches * 4**size.n_upscale
@@ -230,11 +231,12 @@ def is_trunk_kept(size: NetworkSize, params: TrainParams) -> bool:
 
 
 def _n_frozen(size: NetworkSize, params: TrainParams) -> int:
-    if params.frozen_blocks == "all":
-        return size.depth
-    if params.frozen_blocks == "trunk":
-        return size.depth - size.n_query_blocks
-    return min(params.frozen_blocks, size.depth)
+    return n_frozen_blocks(params, size.depth, size.n_query_blocks)
+
+
+def _n_predictions(size: NetworkSize, params: TrainParams) -> int:
+    """Return how many of a view are learnt from."""
+    return size.n_query_blocks + 1 if params.auxiliary_losses else 1
 
 
 def _first_learning(size: NetworkSize, params: TrainParams) -> int:
@@ -248,7 +250,7 @@ def _first_learning(size: NetworkSize, params: TrainParams) -> int:
     return min(first, size.depth - size.n_query_blocks)
 
 
-def _flops(size: NetworkSize) -> tuple[float, float]:
+def _flops(size: NetworkSize, params: TrainParams) -> tuple[float, float]:
     """Return the operations of a view's way through the trunk, and through the rest."""
 
     def block(n: int) -> float:
@@ -261,4 +263,4 @@ def _flops(size: NetworkSize) -> tuple[float, float]:
     )
     masks = 2.0 * n_patches * 4**size.n_upscale * size.width * size.n_queries
     head = size.n_query_blocks * block(n_patches + 5 + size.n_queries)
-    return trunk, head + (size.n_query_blocks + 1) * (upscale + masks)
+    return trunk, head + _n_predictions(size, params) * (upscale + masks)

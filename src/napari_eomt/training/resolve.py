@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_eomt.inference.plan import is_tiled, task_of
 
@@ -27,8 +27,9 @@ steps of the shortest training they were published with."""
 
 PRETRAINED_DEPTH = 12
 """Blocks of the smallest published backbone. First blocks learn slowly because they were taught by
-millions of images; those of smaller models, which were not, have to change for images of another
-kind (phase contrast, 600 steps of 2 tiles: loss 3.1 instead of 3.4)."""
+millions of images, and need not learn; those of smaller models, which were not, have to change for
+images of another kind (phase contrast, 500 steps of 4 tiles in as much time: AP at IoU 0.5 0.15
+instead of 0.10 with the blocks before the queries frozen)."""
 
 _EPOCHS: dict[Preset, int] = {"quick": 8, "lora": 60, "full": 60}
 _N_CHECKS = 10
@@ -84,6 +85,7 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
         "steps": steps,
         "learning_rate": rate,
         "layer_decay": decay,
+        "frozen_blocks": frozen_blocks(params, card.depth),
         # Published for tens of thousands of steps: a short training would be over before the
         # backbone had begun.
         "head_warm_up": min(heads, steps // 20)
@@ -151,9 +153,29 @@ def scale_jitter(
     return _SEMANTIC_JITTER if training_task(params, card) == "semantic" else _WHOLE_JITTER
 
 
+def frozen_blocks(params: TrainParams, depth: int) -> int | Literal["trunk", "all"]:
+    """Return which of the first blocks of a model that has so many keep their weights."""
+    if params.frozen_blocks != "auto":
+        return params.frozen_blocks
+    return 0 if 0 < depth < PRETRAINED_DEPTH else "trunk"
+
+
+def n_frozen_blocks(params: TrainParams, n_blocks: int, n_query_blocks: int) -> int:
+    """Return how many of the first blocks keep their weights, the embeddings with them."""
+    frozen = frozen_blocks(params, n_blocks)
+    if frozen == "all":
+        return n_blocks
+    if frozen == "trunk":
+        return n_blocks - n_query_blocks
+    return min(frozen, n_blocks)
+
+
 def flips(params: TrainParams, card: ModelCard) -> Flips:
     """Return how views are mirrored and turned."""
     if params.flips != "auto":
         return params.flips
+    is_frozen = frozen_blocks(params, card.depth) in ("trunk", "all") and not params.lora_rank
+    if is_frozen and params.views == "grid" and not params.has_color_jitter:
+        return "none"  # so that it need not look at a tile again
     # Of an image that is not so large that every model sees it tile by tile.
     return "rotations" if sees_tiles(params, card, (1, 1)) else "horizontal"

@@ -15,6 +15,7 @@ from napari_eomt.models.load import load_network
 from napari_eomt.models.transformers_folder import image_processor, read_config, read_processor
 from napari_eomt.models.weights import load_weights
 from napari_eomt.training.network import TrainingNetwork
+from napari_eomt.training.resolve import n_frozen_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,15 +193,6 @@ def fit_class_head(model: Any, categories: Sequence[Category], n_known: int, see
     model.criterion.num_labels = len(categories)
 
 
-def n_frozen_blocks(params: TrainParams, n_blocks: int, n_query_blocks: int) -> int:
-    """Return how many of the first blocks keep their weights, the embeddings with them."""
-    if params.frozen_blocks == "all":
-        return n_blocks
-    if params.frozen_blocks == "trunk":
-        return n_blocks - n_query_blocks
-    return min(params.frozen_blocks, n_blocks)
-
-
 def lora_blocks(params: TrainParams, n_blocks: int, n_frozen: int) -> range:
     """Return the blocks that are added to: of the last ones, those that are frozen."""
     if params.lora_rank == 0:
@@ -224,6 +216,7 @@ def _learner(
         model,
         is_trunk_frozen=n_frozen >= first_query_block
         and (not added or added.start >= first_query_block),
+        has_auxiliary_losses=params.auxiliary_losses,
         is_checkpointed=params.gradient_checkpointing,
     )
     if added:

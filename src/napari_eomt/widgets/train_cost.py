@@ -127,6 +127,7 @@ def measured_step(
             and told.frozen_blocks == params.frozen_blocks
             and told.lora_rank == params.lora_rank
             and told.views == params.views
+            and told.auxiliary_losses == params.auxiliary_losses
             and told.gradient_checkpointing == params.gradient_checkpointing
         )
         seconds = sorted(row["seconds"] for row in news.steps[-_LAST_STEPS:] if row.get("seconds"))
