@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
@@ -100,6 +100,10 @@ class BeforeAfter(QWidget):
         )
         self.sides: dict[Side, QLabel] = {"before": QLabel(), "after": QLabel()}
         self.captions: dict[Side, QLabel] = {"before": QLabel(), "after": QLabel()}
+        self._fit_timer = QTimer(self)
+        self._fit_timer.setSingleShot(True)
+        self._fit_timer.setInterval(0)
+        self._fit_timer.timeout.connect(self._fit)
         self._lay_out()
         self.show_button.clicked.connect(self.run)
         self.images.currentIndexChanged.connect(self._on_image)
@@ -224,7 +228,8 @@ class BeforeAfter(QWidget):
     def resizeEvent(self, event: Any) -> None:
         """Let the pictures fit."""
         super().resizeEvent(event)
-        self._fit()
+        # A layout that is just being done does not hear that a picture is lower now.
+        self._fit_timer.start()
 
     def _on_image(self) -> None:
         self._forget()

@@ -31,6 +31,10 @@ _FORMATS = (
 )
 
 
+_LONG = ("form", "tool", "place")
+"""What needs the whole width of a narrow dock, below its label."""
+
+
 class ExportForm(QWidget):
     """Shows and edits `ExportParams`, and the folder.
 
@@ -124,20 +128,24 @@ class ExportForm(QWidget):
         row.addWidget(self.choose)
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
-        for k, (name, title, widget) in enumerate(
-            (
-                ("form", "Format", self.formats),
-                ("tool", "For", self.tools),
-                ("place", "Folder", place),
-                ("append", "A dataset there", self.mode),
-                ("copy_images", "Images", self.images),
-                ("val_fraction", "To check", self.split),
-            )
+        k = 0
+        for name, title, widget in (
+            ("form", "Format", self.formats),
+            ("tool", "For", self.tools),
+            ("place", "Folder", place),
+            ("append", "A dataset there", self.mode),
+            ("copy_images", "Images", self.images),
+            ("val_fraction", "To check", self.split),
         ):
             label = QLabel(title)
             widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            grid.addWidget(label, k, 0)
-            grid.addWidget(widget, k, 1)
+            if name in _LONG:
+                grid.addWidget(label, k, 0, 1, 2)
+                grid.addWidget(widget, k + 1, 0, 1, 2)
+            else:
+                grid.addWidget(label, k, 0)
+                grid.addWidget(widget, k, 1)
+            k += 2
             self._rows[name] = label, widget
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
