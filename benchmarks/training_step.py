@@ -2,6 +2,9 @@
 
     python benchmarks/training_step.py                 # six minutes of a core
     python benchmarks/training_step.py --device cuda --size 640 --width 384 --images 8
+    # the shape of nuclei-nano, and of its batches
+    python benchmarks/training_step.py --only step --size 128 --patch 8 --width 128 --layers 6 \
+        --queries 64 --images 4 --objects 10 20
 
 Random weights, discs as objects, the published loss (12,544 points) with AdamW.
 
@@ -54,6 +57,7 @@ def make_model(args: argparse.Namespace, n_layers: int, n_blocks: int) -> Any:
         num_queries=args.queries,
         num_labels=N_LABELS,
         image_size=args.size,
+        patch_size=args.patch,
     )
     return EomtForUniversalSegmentation(config).train().to(args.device)
 
@@ -99,7 +103,7 @@ def alternate(
 
 
 def compare_steps(args: argparse.Namespace, n_objects: int, probability: float) -> dict[str, Any]:
-    model = make_model(args, n_layers=12, n_blocks=3)
+    model = make_model(args, args.layers, n_blocks=3)
     network = TrainingNetwork(copy.deepcopy(model))
     network.set_mask_probabilities((probability,) * 3)
     model.attn_mask_probs.fill_(probability)
@@ -179,7 +183,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, default=320, help="side of the input, in px")
+    parser.add_argument("--patch", type=int, default=16, help="side of a patch, in px")
     parser.add_argument("--width", type=int, default=192, help="channels of a token")
+    parser.add_argument("--layers", type=int, default=12, help="blocks, of part step")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--images", type=int, default=2, help="in a batch")
     parser.add_argument("--objects", type=int, nargs="+", default=[10, 20, 50], help="in an image")
