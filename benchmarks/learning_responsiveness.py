@@ -84,10 +84,10 @@ def main() -> None:
     form = {"preset": "quick", "steps": args.steps, "batch_size": 4, "undecided": "learn"}
     page.form.load(form)
     page.data.show_folder(dataset)
-    seconds = wait(page.learn.isEnabled)
+    seconds = wait(page.new.learn.isEnabled)
     gaps.show("a dataset is read", seconds)
 
-    page.learn.click()
+    page.new.learn.click()
     seconds = wait(lambda: bool(page.view.news) and page.view.news[0].step > 0)
     gaps.show("the training starts", seconds)
     seconds = wait(lambda: page.view.news[0].step >= args.steps)

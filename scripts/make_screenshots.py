@@ -86,8 +86,8 @@ def learn(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
     page.data.fraction.setValue(25)
     with TemporaryDirectory() as folder:
         page.data.show_folder(_drawn_cells(Path(folder) / "cells"))
-        _settle(TIMEOUT_S, page.learn.isEnabled)
-        page.learn.click()
+        _settle(TIMEOUT_S, page.new.learn.isEnabled)
+        page.new.learn.click()
         _settle(10 * TIMEOUT_S, lambda: _has_learnt(page.view.news))
         _settle(TIMEOUT_S, page.view.scores.isVisible)
         _settle(5)  # the pictures are read from the images, which are still there

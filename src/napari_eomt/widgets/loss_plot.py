@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from math import ceil, floor, inf, log10
 from typing import TYPE_CHECKING, Any
 
 import pyqtgraph as pg  # type: ignore[import-untyped]
@@ -30,6 +31,7 @@ _LOSS_WORDS = {"loss": "all", "mask": "masks", "dice": "overlap", "classes": "cl
 _HEIGHT, _RATE_HEIGHT, _AXIS_HEIGHT = 100, 68, 20
 _AXIS_WIDTH = 44  # of all alike, so that a step is at the same place in each
 _FONT_PT = 8
+_FEW_DECADES = 2  # of the loss, with room for a label between two powers of ten
 _LEAST_RANGE = 0.1
 """Of the measure, from 0 to 1, that the plot shows at least."""
 
@@ -94,6 +96,7 @@ class RunPlots(QWidget):
         # With several runs it says which line is whose.
         self.heads[self.score].setVisible(has_checks or not is_one)
         self._show_score_range(news)
+        self._show_loss_ticks(news)
         n_steps = max([1, *(max(each.n_steps, each.step) for each in news)])
         self.rate.setXRange(0, n_steps, padding=0.02)
         if is_one:
@@ -132,6 +135,19 @@ class RunPlots(QWidget):
         for k, name in enumerate(LOSSES):
             self._add(self.loss, *news.curves[name], self._pen(k), _LOSS_WORDS[name])
         self._add(self.rate, *news.curves["learning_rate"], self._pen(0), "")
+
+    def _show_loss_ticks(self, news: Sequence[RunNews]) -> None:
+        """Label so few values of the logarithmic axis that they do not lie on each other."""
+        names = LOSSES if len(news) == 1 else LOSSES[:1]
+        curves = [each.curves[name][1] for each in news for name in names]
+        above = [float(v) for curve in curves for v in curve if 0 < v < inf]
+        if not above:
+            self.loss.getAxis("left").setTicks(None)
+            return
+        low, high = floor(log10(min(above))), ceil(log10(max(above)))
+        steps = (1,) if high - low > _FEW_DECADES else (1, 3)
+        ticks = [(k + log10(n), f"{n * 10.0**k:g}") for k in range(low, high + 1) for n in steps]
+        self.loss.getAxis("left").setTicks([ticks, []])
 
     def _show_score_range(self, news: Sequence[RunNews]) -> None:
         """Show no hair's breadth as a cliff: at least a range that is worth a look."""

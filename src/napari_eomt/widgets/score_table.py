@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -45,6 +46,8 @@ class ScoreTable(QTableWidget):
         header, side = self.horizontalHeader(), self.verticalHeader()
         if header is not None:
             header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            # Names of runs differ at their ends.
+            header.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         if side is not None:
             side.setDefaultSectionSize(_ROW_PX)
         self.show_columns([])
