@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from tests.widgets.learn_page import close
 
 from napari_eomt.annotation import operations
 from napari_eomt.models.catalog import DEFAULT_MODEL
@@ -28,23 +29,15 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, tmp_path, monkeypatch, qtbot):
-    monkeypatch.setenv("NAPARI_EOMT_RUNS_DIR", str(tmp_path / "runs"))
+def dock(make_napari_viewer, runs_folder, qtbot):
     settings = {"model": DEFAULT_MODEL, "device": "cpu", "train": {"form": FORM}}
     save_settings(load_settings().model_copy(update=settings))
     # A worker of its own, which knows the models as this test does.
-    dock = EomtDock(make_napari_viewer())
+    dock = EomtDock(make_napari_viewer(show=True))
     qtbot.addWidget(dock, before_close_func=close)
     dock.resize(340, 900)
     dock.show()
     return dock
-
-
-def close(dock):
-    process = dock.train.start_up._process
-    if process is not None and process.code is None:
-        process.kill()
-    dock.shutdown()
 
 
 def test_from_the_first_image_to_a_model_of_ones_own(dock, images, qtbot):
@@ -81,12 +74,12 @@ def test_from_the_first_image_to_a_model_of_ones_own(dock, images, qtbot):
     dock.runner.run("learn")
     page = dock.train
     assert dock._tab(dock.tabs.currentIndex()) == "learn"
-    qtbot.waitUntil(page.learn.isEnabled, timeout=WAIT_MS)
+    qtbot.waitUntil(page.new.learn.isEnabled, timeout=WAIT_MS)
     assert page.data.kind == "folder"
     counts = page.data.counts.text()
     assert f"2 images reviewed, {n_objects} objects · 1 learn · 1 check" in counts
     assert all("~" in label.text() for label in page.form._costs.values())  # how long it takes
-    page.learn.click()
+    page.new.learn.click()
     assert not page.setup.is_open
     qtbot.waitUntil(
         lambda: bool(page.view.news) and page.view.news[0].status == "finished", timeout=WAIT_MS
