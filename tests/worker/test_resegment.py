@@ -77,7 +77,7 @@ def test_a_learnt_model_runs_its_last_blocks_alone(n_views, tmp_path):
         talk.client.release()
         run = ne.train(
             dataset, model="nuclei-nano", out=tmp_path / "run", device="cpu", batch_size=2,
-            undecided="learn", steps=3, learning_rate=1e-3, seed=0,
+            undecided="learn", steps=3, learning_rate=1e-3, seed=0, frozen_blocks="trunk",
         )  # fmt: skip
         learnt = segment(talk, str(run.last))
         assert n_views() == 0
