@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from tests.tiny_models import save_tiny
 
 from napari_eomt.inference.candidates import (
@@ -16,12 +17,13 @@ from napari_eomt.inference.candidates import (
     top_categories,
 )
 from napari_eomt.inference.decision import View
-from napari_eomt.inference.finder import SAME_MASK
+from napari_eomt.inference.finder import SAME_MASK, Found, Group
 from napari_eomt.inference.hidden import MOST_SHOWN, hidden
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import Plan
 from napari_eomt.inference.predict import propose
 from napari_eomt.inference.proposals import Proposals
+from napari_eomt.inference.query_masks import Measure
 from napari_eomt.inference.split import best_split
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.segmenter import QueryOutput
@@ -148,16 +150,32 @@ def test_nothing_is_outside_the_image(tiny, image, point):
     assert candidates_at(proposals, *point, proposals.params) == []
 
 
+def test_a_sure_part_goes_before_a_whole_that_is_noise():
+    def found(query, score, is_cut):
+        measure = Measure((0, 0, 9, 9), 50, 0.9)
+        return Found((0, query), 0, score, (is_cut, False, False, False), True, measure)
+
+    part, noise, whole = found(0, 0.97, True), found(1, 0.045, False), found(2, 0.6, False)
+    assert Group(0.97, [part, noise]).best is part
+    assert Group(0.97, [noise, part, whole]).best is whole
+
+
 def test_masks_are_those_of_a_decision(nuclei):
     """Where an object is alone, the segment is its candidate's mask, to the pixel."""
     proposals, _ = nuclei
     result = proposals.segment()
+    known = facts(proposals, proposals.params.model_copy(update={"task": "instance"}))
     n_same = 0
     for segment in result.segments:
         segment_mask = result.id_map == segment.id
-        y, x = np.argwhere(segment_mask).mean(0)
+        # Not its middle, which of a crescent is beside it.
+        depth = ndimage.distance_transform_edt(np.pad(segment_mask, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
         best = candidates_at(proposals, y, x, proposals.params)[0]
-        assert best.score == pytest.approx(segment.score, abs=1e-5)
+        # Of pieces of several tiles a decision takes the surest one's score.
+        surest = max(known[query][0] for query in best.parts)
+        assert segment.score == pytest.approx(surest, abs=1e-5)
+        assert len(best.parts) > 1 or best.score == pytest.approx(segment.score, abs=1e-5)
         patch = candidate_mask(proposals, best.parts, proposals.params)
         mask = np.zeros(result.shape, bool)
         y0, x0, y1, x1 = patch.box
@@ -321,7 +339,9 @@ def test_nothing_fits_where_nothing_is(tiny, area):
 
 def test_hidden_proposals_are_below_the_threshold_and_not_shown(nuclei):
     proposals, truth = nuclei
-    params = proposals.params.model_copy(update={"score_threshold": 0.93})
+    # As sure as half of what is found: whatever the bundled model's weights, some is below.
+    threshold = float(np.median([s.score for s in proposals.segment().segments]))
+    params = proposals.params.model_copy(update={"score_threshold": threshold})
     known = facts(proposals, params.model_copy(update={"task": "instance"}))
     shown = proposals.segment(params).id_map > 0
     found = hidden(proposals, params)
@@ -330,7 +350,7 @@ def test_hidden_proposals_are_below_the_threshold_and_not_shown(nuclei):
     for c in found:
         score, mask, _ = known[c.query]
         assert c.score == pytest.approx(score, abs=1e-5)
-        assert 0.05 <= c.score < 0.93
+        assert 0.05 <= c.score < threshold
         assert (mask & shown).sum() <= (MOST_SHOWN + 0.03) * mask.sum()
         assert sum(iou(known[other.query][1], mask) > 0.55 for other in found) == 1
         for line in c.outlines:
@@ -342,7 +362,7 @@ def test_hidden_proposals_are_below_the_threshold_and_not_shown(nuclei):
     assert hidden(proposals, params, shown=np.ones(truth.shape, np.uint16)) == []
     # Whatever is above the floor is either shown, found, or like one of these.
     for (view, _), (score, mask, _) in known.items():
-        if 0.2 < score < 0.93 and (mask & shown).sum() < 0.4 * mask.sum():
+        if 0.2 < score < threshold and (mask & shown).sum() < 0.4 * mask.sum():
             # What an edge cuts is for the tile beyond it to tell.
             tile = proposals.plan.region(proposals.views[view].tile)
             cut = mask[[tile.y0, tile.y1 - 1]].any() or mask[:, [tile.x0, tile.x1 - 1]].any()

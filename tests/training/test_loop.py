@@ -227,12 +227,14 @@ def test_one_image_learns_without_a_check(tmp_path, tiny):
 def test_frozen_weights_stay_and_others_learn(tmp_path, dataset, tiny):
     before = ne.load_segmenter(tiny, "cpu").model.state_dict()
     frozen = {
-        "quick": ("embeddings.", "layers.0."),
+        "quick": (),
+        "trunk": ("embeddings.", "layers.0."),
         "lora": ("embeddings.", "layers."),
         "full": (),
     }
     for preset, names in frozen.items():
-        setup, run = begin(tmp_path, dataset, tiny, preset, preset=preset, head_warm_up=0)
+        given = {"frozen_blocks": "trunk"} if preset == "trunk" else {"preset": preset}
+        setup, run = begin(tmp_path, dataset, tiny, preset, head_warm_up=0, **given)
         drive(iter_train(setup, run))
         after = setup.learner.network.model.state_dict()
         for name, value in before.items():

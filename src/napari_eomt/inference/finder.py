@@ -85,8 +85,17 @@ class Group:
 
     @property
     def best(self) -> Found:
-        """The one that a decision would take: that no edge cuts, at home in its tile, surest."""
-        return max(self.members, key=lambda found: (not found.is_cut, found.is_home, found.score))
+        """The one that a decision would take: that no edge cuts, at home in its tile, surest.
+
+        Of those that edges cut, the surest, as in `stitch`.
+        """
+        # Not a whole one that is noise beside a sure one: a decision's threshold leaves it out.
+        least = max(found.score for found in self.members) / 2
+        sure = [found for found in self.members if found.score >= least]
+        whole = [found for found in sure if not found.is_cut]
+        return max(
+            whole or sure, key=lambda found: (found.is_home and not found.is_cut, found.score)
+        )
 
 
 class Finder:
