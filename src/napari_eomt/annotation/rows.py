@@ -83,6 +83,7 @@ class SegmentRow(Row):
     note: str = ""
     mask: RunsRow | None = None
     annotation_id: int | None = None
+    parent_track_id: int | None = None
 
     def value(self) -> Segment:
         """Return the segment.

@@ -131,6 +131,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "status": (_status, None),
     "source": (_text, ""),
     "track_id": (_int, None),
+    "parent_track_id": (_int, None),
     "locked": (_flag, False),
     "note": (_text, ""),
 }

@@ -66,6 +66,8 @@ class Segment:
         Where it was, for a rejected segment, whose pixels are void.
     annotation_id : int or None
         Id of the annotation that it was read from, in the document's origin.
+    parent_track_id : int or None
+        The track that this one came from, by division; the same in all frames of a track.
     """
 
     id: int
@@ -82,6 +84,7 @@ class Segment:
     note: str = ""
     mask: Runs | None = None
     annotation_id: int | None = None
+    parent_track_id: int | None = None
 
     @property
     def is_locked(self) -> bool:
