@@ -1,11 +1,11 @@
-"""EoMT, EoMT-DINOv3 and VidEoMT behind the one face, on transformers' own modules."""
+"""EoMT and EoMT-DINOv3 behind the one face, on transformers' own modules."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from transformers import (
@@ -31,19 +31,20 @@ EomtModel = (
     | VideomtForUniversalSegmentation
 )
 
+_T = TypeVar("_T")
 
 _COMPILED_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class EomtSegmenter(Segmenter):
-    """EoMT with a DINOv2 or a DINOv3 backbone, or VidEoMT on single frames, for inference.
+    """EoMT with a DINOv2 or a DINOv3 backbone, for inference.
 
     The forward pass is transformers', less its masked attention: at inference the published
     models have annealed it away, and without it no block needs the masks of the one before
     (1.5 to 2 times faster on a CPU). It is in two steps, because the first, `trunk`, knows no
     queries and so can be kept for an image while the queries change.
 
-    VidEoMT takes each frame as the first of a video here.
+    A VidEoMT runs here as well, each frame as the first of a video; `VideomtSegmenter` goes on.
 
     References
     ----------
@@ -141,18 +142,22 @@ class EomtSegmenter(Segmenter):
     @torch.inference_mode()
     def forward(self, pixels: torch.Tensor) -> QueryOutput:
         """Run the model; see `Segmenter.forward`."""
+        pixels = self._checked(pixels)
+        if self._compiled is None:
+            class_logits, mask_logits = self._run(pixels)
+        else:
+            class_logits, mask_logits = self._run_compiled(self._compiled, self._run, pixels)
+        return QueryOutput(class_logits.float(), mask_logits.float())
+
+    def _checked(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Bring pixels to the model's device and precision, if they are of its shape."""
         size = self.card.input_size
         # transformers accepts another shape of as many patches and scrambles the mask grid.
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise ValueError(
                 f"The model takes (B, 3, {size}, {size}) pixels; these are {tuple(pixels.shape)}."
             )
-        pixels = pixels.to(device=self.device, dtype=self.dtype)
-        if self._compiled is None:
-            class_logits, mask_logits = self._run(pixels)
-        else:
-            class_logits, mask_logits = self._run_compiled(self._compiled, pixels)
-        return QueryOutput(class_logits.float(), mask_logits.float())
+        return pixels.to(device=self.device, dtype=self.dtype)
 
     @property
     def trunk_fingerprint(self) -> str | None:
@@ -203,25 +208,32 @@ class EomtSegmenter(Segmenter):
 
     def _decode(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         query = self.model.query.weight[None].expand(tokens.shape[0], -1, -1)
+        class_logits, mask_logits, _ = self._query_blocks(query, tokens)
+        return class_logits, mask_logits
+
+    def _query_blocks(
+        self, query: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return class logits, mask logits, and all tokens after the last block, not normalised."""
         tokens = torch.cat((query, tokens), dim=1)
         for block in self.model.layers[self._first_query_block :]:
             tokens = block(tokens, **self._rope)
         mask_logits, class_logits = self.model.predict(self.model.layernorm(tokens))
-        return class_logits, mask_logits
+        return class_logits, mask_logits, tokens
 
     def _run(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self._decode(self._trunk(pixels))
 
     def _run_compiled(
-        self,
-        compiled: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
-        pixels: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if pixels.shape[0] > 1:
+        self, compiled: Callable[..., _T], plain: Callable[..., _T], *inputs: torch.Tensor
+    ) -> _T:
+        """Run a compiled function of batches; where compiling it fails, the plain one."""
+        if inputs[0].shape[0] > 1:
             # One graph for all numbers of views; a single view has its own.
-            torch._dynamo.mark_dynamic(pixels, 0)
+            for batch in inputs:
+                torch._dynamo.mark_dynamic(batch, 0)
         try:
-            return compiled(pixels)
+            return compiled(*inputs)
         except Exception as error:
             # Compilers fail in as many ways as there are machines; the model itself is sound.
             if is_out_of_memory(error):
@@ -230,7 +242,7 @@ class EomtSegmenter(Segmenter):
             inner = getattr(error, "inner_exception", error)  # dynamo's own speaks of itself
             reason = (str(inner).strip().splitlines() or [type(inner).__name__])[0]
             self.notes.append(f"Compiling the model failed ({reason:.120}): continued without.")
-            return self._run(pixels)
+            return plain(*inputs)
 
     @torch.no_grad()
     def _set_positions(self) -> None:

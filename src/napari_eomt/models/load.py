@@ -22,6 +22,7 @@ from napari_eomt.models.input_size import check_input_size
 from napari_eomt.models.key_maps import has_old_keys
 from napari_eomt.models.locate import locate
 from napari_eomt.models.original import upgrade_keys
+from napari_eomt.models.videomt import VideomtSegmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,8 @@ def load_segmenter(
         check_input_size(card, input_size)
     network = load_network(card)
     try:
-        segmenter = EomtSegmenter(card, network, torch_device, torch_dtype)
+        face = VideomtSegmenter if card.is_video else EomtSegmenter
+        segmenter = face(card, network, torch_device, torch_dtype)
     except torch.OutOfMemoryError as error:
         raise ModelError(
             f"{card.name}: its {card.n_parameters / 1e6:.0f} M parameters do not fit into the "
