@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from napari_eomt.inference.track_assign import best_pairs
 from napari_eomt.inference.track_memory import shared_pixels
 
 if TYPE_CHECKING:
@@ -101,20 +99,7 @@ def assign(candidates: Candidates) -> Ints:
     (M,) int64
         Positions of the chosen pairs, rising.
     """
-    n = len(candidates.track)
-    if n == 0:
-        return np.zeros(0, np.int64)
-    n_tracks = int(candidates.track.max()) + 1
-    size = n_tracks + int(candidates.seen.max()) + 1
-    links = coo_array(
-        (np.ones(n), (candidates.track, n_tracks + candidates.seen)), shape=(size, size)
-    )
-    # Groups that share nothing are small: thousands of objects, but no matrix of them all.
-    _, numbers = connected_components(links, directed=False)
-    of_pair = numbers[candidates.track]
-    order = np.argsort(of_pair, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(of_pair[order])) + 1)
-    return np.sort(np.concatenate([_best(candidates, group) for group in groups]))
+    return best_pairs(candidates.track, candidates.seen, candidates.gain)
 
 
 def doubts(candidates: Candidates, chosen: Ints) -> Floats:
@@ -140,20 +125,6 @@ def _two_best(ends: Ints, gain: Floats) -> tuple[Floats, Floats]:
         else:
             second[end] = max(second[end], value)
     return best, second
-
-
-def _best(candidates: Candidates, pairs: Ints) -> Ints:
-    if len(pairs) == 1:
-        return pairs
-    tracks, row = np.unique(candidates.track[pairs], return_inverse=True)
-    seen, column = np.unique(candidates.seen[pairs], return_inverse=True)
-    gain = np.zeros((len(tracks), len(seen)))
-    gain[row, column] = candidates.gain[pairs]
-    place = np.full(gain.shape, -1, np.int64)
-    place[row, column] = pairs
-    chosen = place[linear_sum_assignment(gain, maximize=True)]
-    found: Ints = chosen[chosen >= 0]
-    return found
 
 
 def _shifts(track: TrackMemory, params: TrackParams) -> set[tuple[int, int]]:
