@@ -165,17 +165,18 @@ def test_masks_are_those_of_a_decision(nuclei):
     proposals, _ = nuclei
     result = proposals.segment()
     known = facts(proposals, proposals.params.model_copy(update={"task": "instance"}))
-    n_same = 0
+    n_same = n_as_sure = 0
     for segment in result.segments:
         segment_mask = result.id_map == segment.id
         # Not its middle, which of a crescent is beside it.
         depth = ndimage.distance_transform_edt(np.pad(segment_mask, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         best = candidates_at(proposals, y, x, proposals.params)[0]
-        # Of pieces of several tiles a decision takes the surest one's score.
-        surest = max(known[query][0] for query in best.parts)
-        assert segment.score == pytest.approx(surest, abs=1e-5)
-        assert len(best.parts) > 1 or best.score == pytest.approx(segment.score, abs=1e-5)
+        # Where two tiles see a thing and one's mask has a stray part that another object's takes
+        # away, a decision finds that one whole, and a candidate finds it cut.
+        covering = [score for score, mask, _ in known.values() if mask[y, x]]
+        assert any(segment.score == pytest.approx(score, abs=1e-5) for score in covering)
+        n_as_sure += best.score == pytest.approx(segment.score, abs=1e-5)
         patch = candidate_mask(proposals, best.parts, proposals.params)
         mask = np.zeros(result.shape, bool)
         y0, x0, y1, x1 = patch.box
@@ -187,6 +188,7 @@ def test_masks_are_those_of_a_decision(nuclei):
         assert iou(mask, segment_mask) > 0.8
         n_same += np.array_equal(mask, segment_mask)
     assert n_same > 0.6 * len(result.segments)
+    assert n_as_sure > 0.9 * len(result.segments)
 
 
 @pytest.mark.parametrize("task", ["instance", "panoptic"])

@@ -50,12 +50,14 @@ def test_an_image_seen_as_a_whole_gives_the_best_pairs(limit, tmp_path):
 def test_tiles_give_objects_that_are_whole_and_of_lower_scores():
     image = drawn_nuclei(n=30, seed=1)[0]
     nano = load_segmenter("nuclei-nano", "cpu")
-    proposals = propose(image, nano, score_threshold=0.95)
+    # As sure as half of what is found, whatever the bundled model's weights.
+    threshold = float(np.median([s.score for s in propose(image, nano).segment().segments]))
+    proposals = propose(image, nano, score_threshold=threshold)
     shown = proposals.segment()
     found = scored_masks(proposals)
     assert len(found) > len(shown.segments) > 5
     assert [row.score for row in found] == sorted((row.score for row in found), reverse=True)
-    assert found[-1].score >= 0.95 / 4
+    assert found[-1].score >= threshold / 4
     assert sum(row.mask.area for row in found) <= image.shape[0] * image.shape[1]
     # What is shown is decided as before.
     np.testing.assert_array_equal(proposals.segment().id_map, shown.id_map)

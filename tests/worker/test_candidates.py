@@ -115,7 +115,8 @@ def test_answers_equal_those_in_process(asked: Talk, kept):
         probability.pixels, candidate_probability(kept, parts, TILES).pixels, atol=1e-6
     )
 
-    strict = TILES.model_copy(update={"score_threshold": 0.9})
+    middle = float(np.median([segment.score for segment in kept.segment().segments]))
+    strict = TILES.model_copy(update={"score_threshold": middle})
     found = answer(asked, client.hidden("kept", 0, strict, limit=7))
     expected = hidden(kept, strict, limit=7)
     assert expected
