@@ -27,7 +27,7 @@ _SERVES: dict[Task, tuple[Task, ...]] = {
 }
 
 
-Target = Literal["transformers", "original", "coco", "panoptic", "ytvis", "labels", "eomt"]
+Target = Literal["transformers", "original", "coco", "panoptic", "ytvis", "labels", "ctc", "eomt"]
 
 
 def convert(
@@ -44,9 +44,9 @@ def convert(
     out: Annotated[
         Path,
         typer.Option(
-            help="What to write. Annotations: a .json, a .tif, or a folder for label images and "
-            "documents. Checkpoints: a folder to make; with --to original, the file "
-            "(.bin, .pth, .safetensors)."
+            help="What to write. Annotations: a .json, a .tif, or a folder for label images, "
+            "tracks (ctc) and documents. Checkpoints: a folder to make; with --to original, the "
+            "file (.bin, .pth, .safetensors)."
         ),
     ],
     to: Annotated[

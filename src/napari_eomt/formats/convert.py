@@ -14,6 +14,7 @@ from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.coco_instance import annotations_of
 from napari_eomt.formats.coco_masks import MARK
 from napari_eomt.formats.coco_panoptic import PanopticFile, save_panoptic
+from napari_eomt.formats.ctc_write import save_ctc
 from napari_eomt.formats.detect import NAMES, Format, detect
 from napari_eomt.formats.id_images import save_id_image
 from napari_eomt.formats.id_pixels import SUFFIXES
@@ -79,7 +80,8 @@ def convert(
         A JSON, a label image, a document, or a folder of these.
     out : Path
         A JSON for COCO, panoptic (its PNGs go into a folder of the same name) and YouTube-VIS; a
-        label image if there is but one, else a folder; a folder for documents.
+        label image if there is but one, else a folder; a folder for tracks of the Cell Tracking
+        Challenge, and for documents.
     to : str, optional
         By default what `out` says: .json is YouTube-VIS for videos, else COCO; .tif and .png are
         label images, .eomt is a document.
@@ -109,9 +111,9 @@ def convert(
     if target not in ("labels", "eomt") and not overwrite and out.exists():
         raise OutputError(f"{out} is there already. Choose another name, or overwrite it.")
     found = open_source(
-        path, form, folder=folder, as_videos=target == "ytvis", skip_invalid=skip_invalid
+        path, form, folder=folder, as_videos=target in ("ytvis", "ctc"), skip_invalid=skip_invalid
     )
-    if not found.items and target in ("labels", "eomt"):
+    if not found.items and target in ("labels", "ctc", "eomt"):
         raise DataError(f"{path} has no images. There is nothing to write.")
     writer = _Writer(found, out, target, overwrite, on_item)
     try:
@@ -133,6 +135,16 @@ def _target(out: Path, form: Format) -> Format:
     if suffix == ".json":
         return "ytvis" if form == "ytvis" else "coco"
     raise DataError(f"{out} does not say which format is wanted. Name one of {', '.join(NAMES)}.")
+
+
+def _check_video(item: Item) -> None:
+    """Check that an item has one axis of frames, as tracks need."""
+    if len(item.frame_shape) != 1:
+        what = "an image" if not item.frame_shape else f"a stack of {item.frame_shape}"
+        raise DataError(
+            f"{item.stem} is {what}; a video has one axis of frames. Give the images of a "
+            "video the same 'video_id', and their places as 'frame_id'; or give one stack."
+        )
 
 
 class _Writer:
@@ -330,12 +342,7 @@ class _Writer:
     def _to_ytvis(self) -> None:
         videos: list[Record] = []
         for k, item in enumerate(self._source.items, 1):
-            if len(item.frame_shape) != 1:
-                what = "an image" if not item.frame_shape else f"a stack of {item.frame_shape}"
-                raise DataError(
-                    f"{item.stem} is {what}; a video has one axis of frames. Give the images of a "
-                    "video the same 'video_id', and their places as 'frame_id'; or give one stack."
-                )
+            _check_video(item)
             videos.append(
                 {
                     "id": (item.video or {}).get("id", k),
@@ -351,6 +358,16 @@ class _Writer:
         )
         file = self._base(videos=videos)
         save_ytvis(file, self._out, documents, fields=self._fields, notes=self._notes)
+
+    def _to_ctc(self) -> None:
+        is_one = len(self._source.items) == 1
+        for item in self._source.items:
+            _check_video(item)
+        for item, document in self._iter():
+            notes: list[str] = []
+            place = self._out if is_one else self._place(item, "")
+            save_ctc(document, place, overwrite=self._overwrite, notes=notes)
+            self._notes += [f"{item.stem}: {note}" for note in notes]
 
     def _to_labels(self) -> None:
         is_file = self._out.suffix.lower() in SUFFIXES

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_eomt.annotation.files import SUFFIX, TABLE
 from napari_eomt.errors import DataError
+from napari_eomt.formats.ctc_table import find_ctc
 from napari_eomt.formats.id_pixels import SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Format = Literal["coco", "panoptic", "ytvis", "labels", "eomt"]
-FORMATS: tuple[Format, ...] = ("coco", "panoptic", "ytvis", "labels", "eomt")
+Format = Literal["coco", "panoptic", "ytvis", "labels", "ctc", "eomt"]
+FORMATS: tuple[Format, ...] = ("coco", "panoptic", "ytvis", "labels", "ctc", "eomt")
 
 NAMES: dict[Format, str] = {
     "coco": "COCO instances",
     "panoptic": "COCO panoptic",
     "ytvis": "YouTube-VIS",
     "labels": "label images",
+    "ctc": "tracks of the Cell Tracking Challenge",
     "eomt": "documents of napari-eomt",
 }
 
@@ -61,6 +63,9 @@ def guess(path: Path) -> Format | None:
         json = json_in(path)
         if json is not None:
             return guess(json)
+        # Its images are label images as well.
+        if find_ctc(path):
+            return "ctc"
         is_label = any(p.suffix.lower() in SUFFIXES for p in path.rglob("*"))
         return "labels" if is_label else None
     suffix = path.suffix.lower()
@@ -68,6 +73,8 @@ def guess(path: Path) -> Format | None:
         return None
     if suffix in SUFFIXES:
         return "labels"
+    if find_ctc(path):
+        return "ctc"
     return _of_json(path) if suffix == ".json" else None
 
 

@@ -15,6 +15,8 @@ from napari_eomt.formats.coco_file import CocoFile, load_coco
 from napari_eomt.formats.coco_instance import read_document
 from napari_eomt.formats.coco_masks import mask_of
 from napari_eomt.formats.coco_panoptic import PanopticFile, load_panoptic, read_panoptic
+from napari_eomt.formats.ctc import read_ctc
+from napari_eomt.formats.ctc_table import ctc_images, find_ctc
 from napari_eomt.formats.dataset_merge import merge_categories
 from napari_eomt.formats.detect import Format, json_in
 from napari_eomt.formats.id_images import find_id_images, read_id_image
@@ -125,6 +127,8 @@ def open_source(
     """
     if form == "labels":
         return _labels(path, skip_invalid)
+    if form == "ctc":
+        return _ctc(path, skip_invalid)
     if form == "eomt":
         return _documents(path)
     json = path if not path.is_dir() else json_in(path)
@@ -222,6 +226,23 @@ def _labels(path: Path, skip_invalid: bool) -> Source:
         return document, records, images
 
     return _merged(path, "labels", [(p.relative_to(root).as_posix(), p) for p in paths], load)
+
+
+def _ctc(path: Path, skip_invalid: bool) -> Source:
+    tables = find_ctc(path)
+    if not tables:
+        raise DataError(f"{path} has no table of tracks. Choose the folder of one.")
+    root = path if path.is_dir() else path.parent
+
+    def load(one: Path, notes: list[str] | None) -> tuple[Document, list[Record], list[Record]]:
+        document = read_ctc(one, skip_invalid=skip_invalid, problems=notes)
+        images = ctc_images(one, document.n_frames)
+        records = [{"file_name": name, "frame": k} for k, name in enumerate(images)]
+        return document, write_categories(document.categories.values(), ()), records
+
+    names = [table.parent.relative_to(root).as_posix() for table in tables]
+    names = [root.name if name == "." else name for name in names]
+    return _merged(path, "ctc", list(zip(names, tables, strict=True)), load)
 
 
 def _documents(path: Path) -> Source:

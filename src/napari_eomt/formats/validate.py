@@ -13,6 +13,8 @@ from napari_eomt.formats.coco_checks import n_frames
 from napari_eomt.formats.coco_file import CocoFile, load_coco
 from napari_eomt.formats.coco_masks import mask_of
 from napari_eomt.formats.coco_panoptic import PanopticFile, load_panoptic, read_panoptic
+from napari_eomt.formats.ctc import read_ctc
+from napari_eomt.formats.ctc_table import find_ctc
 from napari_eomt.formats.detect import Format, detect, json_in
 from napari_eomt.formats.id_images import find_id_images, read_id_image
 from napari_eomt.structures.rle import Rle, areas, boxes
@@ -214,6 +216,20 @@ def _labels(path: Path, _: Path | None, on_item: OnItem) -> list[Finding]:
     return findings
 
 
+def _ctc(path: Path, _: Path | None, on_item: OnItem) -> list[Finding]:
+    findings = []
+    tables = find_ctc(path)
+    for k, table in enumerate(tables):
+        on_item(k, len(tables), table.parent.name)
+        problems: list[str] = []
+        try:
+            read_ctc(table, skip_invalid=True, problems=problems)
+        except DataError as error:
+            findings.append(Finding("error", str(error)))
+        findings += [Finding("error", problem) for problem in problems]
+    return findings
+
+
 def _documents(path: Path, _: Path | None, on_item: OnItem) -> list[Finding]:
     is_one = (path / TABLE).is_file()
     paths = [path] if is_one else sorted(p.parent for p in path.rglob(f"*{SUFFIX}/{TABLE}"))
@@ -232,5 +248,6 @@ _FORMS: dict[Format, Any] = {
     "ytvis": _coco,
     "panoptic": _panoptic,
     "labels": _labels,
+    "ctc": _ctc,
     "eomt": _documents,
 }
