@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,10 +122,8 @@ def test_segments_tell_parents():
     assert table.points().graph == {2: [1], 3: [1]}
 
 
-def test_real_tracks_are_as_their_table_says():
-    folder = Path(os.environ.get("NAPARI_EOMT_DATA", ""), "tracks", "t98g_left")
-    if not folder.is_dir():
-        pytest.skip("NAPARI_EOMT_DATA names no folder with tracks/t98g_left in it")
+def test_real_tracks_are_as_their_table_says(data_dir):
+    folder = data_dir / "tracks" / "t98g_left"
     tracks = TrackTable.from_labels(tifffile.imread(folder / "tracks.tif")).tracks()
     rows = np.genfromtxt(folder / "tracks.csv", delimiter=",", names=True)
     assert [t.track_id for t in tracks] == rows["id"].tolist()

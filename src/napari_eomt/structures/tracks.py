@@ -13,7 +13,7 @@ from napari_eomt.errors import DataError
 from napari_eomt.structures.segments import Segment, Segmentation, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from napari_eomt.structures.segments import IdMap
 
@@ -62,6 +62,35 @@ class Track:
         """The frames in between where it is absent, as (first, one past the last)."""
         breaks = np.flatnonzero(np.diff(self.frames) > 1)
         return tuple((int(self.frames[k]) + 1, int(self.frames[k + 1])) for k in breaks)
+
+
+@dataclass(frozen=True)
+class TrackRow:
+    """A track in one frame.
+
+    Parameters
+    ----------
+    track_id, frame : int
+    y, x : float
+        The middle of its pixels, in pixels.
+    area : int
+        In pixels.
+    category_id : int
+    score : float or None
+    status : Status
+    parent : int or None
+        The track that it came from.
+    """
+
+    track_id: int
+    frame: int
+    y: float
+    x: float
+    area: int
+    category_id: int
+    score: float | None = None
+    status: Status = Status.PROPOSED
+    parent: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +214,25 @@ class TrackTable:
                 )
             )
         return tuple(found)
+
+    def iter_rows(self) -> Iterator[TrackRow]:
+        """Yield where each track is in each frame, by track, then by frame."""
+        flat = self._flat()
+        parents = {track.track_id: track.parent for track in self.tracks()}
+        for k, place in enumerate(flat.order):
+            segment, (y, x) = flat.segments[place], flat.centroids[k].tolist()
+            track_id = int(flat.ids[k])
+            yield TrackRow(
+                track_id,
+                int(flat.frames[k]),
+                y,
+                x,
+                int(flat.areas[k]),
+                segment.category_id,
+                segment.score,
+                segment.status,
+                parents[track_id],
+            )
 
     def points(self) -> TrackPoints:
         """Return what napari's layer of tracks shows; parents that are nowhere are left out."""
