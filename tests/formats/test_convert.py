@@ -19,7 +19,8 @@ from napari_eomt.structures.rle import encode_mask
 
 SIZE = (8, 20)
 OUT = {
-    "coco": "o.json", "panoptic": "o.json", "ytvis": "o.json", "labels": "o", "ctc": "o", "eomt": "o",
+    "coco": "o.json", "panoptic": "o.json", "ytvis": "o.json", "labels": "o", "ctc": "o",
+    "eomt": "o",
 }  # fmt: skip
 
 HOLD_ALL = [form for form in FORMATS if form != "ctc"]  # which knows tracks, and nothing else

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,10 +260,8 @@ def test_several_sequences_are_converted_together(tmp_path):
     assert tables(read_ctc(tmp_path / "out" / "02_GT" / "TRA")) == tables(cells())
 
 
-def test_real_tracks_come_back_equal(tmp_path):
-    folder = Path(os.environ.get("NAPARI_EOMT_DATA", ""), "tracks", "t98g_left")
-    if not folder.is_dir():
-        pytest.skip("NAPARI_EOMT_DATA names no folder with tracks/t98g_left in it")
+def test_real_tracks_come_back_equal(data_dir, tmp_path):
+    folder = data_dir / "tracks" / "t98g_left"
     document = read_id_image(folder / "tracks.tif")
     save_ctc(document, tmp_path / "TRA")
     found = read_ctc(tmp_path / "TRA")
