@@ -28,6 +28,7 @@ _FORMATS = (
     ("panoptic", "COCO panoptic", "Objects and regions: a JSON file, and a PNG of ids an image."),
     ("ytvis", "YouTube-VIS", "Tracks of a video: the same object in all frames, one JSON file."),
     ("labels", "Label images", "TIFF of object numbers, and a table beside each."),
+    ("ctc", "Cell Tracking Challenge", "A TIFF of track numbers a frame, and who came from whom."),
 )
 
 
