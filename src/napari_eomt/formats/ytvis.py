@@ -28,6 +28,7 @@ from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_checks import n_frames
 from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.coco_masks import paint_annotations
+from napari_eomt.formats.rebuilt import by_track
 from napari_eomt.formats.ytvis_records import changed_record, new_record, track_of
 from napari_eomt.structures.rle import Rle, encode
 from napari_eomt.structures.segments import Segment, Status
@@ -99,8 +100,9 @@ def save_ytvis(
 ) -> None:
     """Write videos and their tracks.
 
-    A track that was not changed is written as it was; of a changed one, the masks of those frames
-    that have changed, every other field stays. A track that no frame shows any more is left out.
+    A track is what `TrackIndex` says, whatever ids its segments have. One that was not changed is
+    written as it was; of a changed one, the masks of those frames that have changed, every other
+    field stays. A track that no frame shows any more is left out.
 
     Parameters
     ----------
@@ -209,6 +211,8 @@ def _updated(
             f"{document.frame_shape} of {document.image_shape}. Choose the file that it was read "
             "from, or make a new one."
         )
+    # Frames that were segmented one by one have other ids for the same thing.
+    document = by_track(document)
     records = [
         record
         for record in file.annotations_of_video(video_id)

@@ -34,6 +34,10 @@ def track_of(segments: Sequence[Segment], was: Segment | None, notes: list[str] 
                     f"track {segments[0].id} has {len(votes)} values of {name} in its frames; a "
                     f"track has one, {shown!r} was written"
                 )
+    for name in ("track_id", "parent_track_id"):
+        # What a person has drawn on by its id says nothing of it.
+        said = (getattr(segment, name) for segment in segments)
+        values[name] = next((value for value in said if value is not None), None)
     return replace(segments[0], **values)
 
 
