@@ -19,8 +19,10 @@ from napari_eomt.annotation import operations
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.files import save_document
 from napari_eomt.annotation.image_store import FolderStore
+from napari_eomt.annotation.tracks import track_table
 from napari_eomt.cli.main import app
 from napari_eomt.formats.coco_file import load_coco
+from napari_eomt.formats.ctc import read_ctc
 from napari_eomt.settings import load_settings
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Status
@@ -442,3 +444,13 @@ def test_it_fits_a_narrow_dock(bench, tmp_path):
     bench.page.form.show_folder(tmp_path / ("long" * 20))
     bench.export(tmp_path / "out", tool="x-anylabeling")
     assert bench.page.minimumSizeHint().width() <= 290
+
+
+def test_tracks_go_into_the_folder_of_a_challenge(bench, tmp_path, data_dir):
+    bench = bench()
+    result = bench.open(data_dir / "tracks" / "t98g_left" / "ytvis.json")
+    bench.export(tmp_path / "out", form="ctc")
+    written = read_ctc(tmp_path / "out" / "tracks")
+    ids = {track.track_id: track.frames.tolist() for track in track_table(written).tracks()}
+    before = track_table(result.document).tracks()
+    assert ids == {track.track_id: track.frames.tolist() for track in before}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.document import Document
 
-ExportFormat = Literal["coco", "panoptic", "ytvis", "labels"]
+ExportFormat = Literal["coco", "panoptic", "ytvis", "labels", "ctc"]
 
 N_AT_ONCE = 8
 """Frames that are written before anybody can stop it again."""
@@ -41,6 +41,7 @@ _FILES: dict[ExportFormat, str] = {
     "panoptic": "panoptic.json",
     "ytvis": "ytvis.json",
     "labels": "labels",
+    "ctc": "tracks",
 }
 
 
@@ -111,7 +112,7 @@ class ExportDone:
     Parameters
     ----------
     path : Path
-        The file, or the folder of label images.
+        The file, or the folder of label images or tracks.
     n_images, n_objects : int
         Frames count as images, and an object counts in each of them.
     notes : tuple of str
