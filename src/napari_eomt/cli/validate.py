@@ -18,11 +18,11 @@ def validate(
         Path,
         typer.Argument(
             help="File or folder: the JSON of COCO instances, COCO panoptic or YouTube-VIS, label "
-            "images, documents (.eomt)."
+            "images, tracks of the Cell Tracking Challenge, documents (.eomt)."
         ),
     ],
     form: Annotated[
-        Literal["coco", "panoptic", "ytvis", "labels", "eomt"] | None,
+        Literal["coco", "panoptic", "ytvis", "labels", "ctc", "eomt"] | None,
         typer.Option("--format", help="Its format. By default found out from what is in it."),
     ] = None,
     pngs: Annotated[
