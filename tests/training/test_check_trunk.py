@@ -12,8 +12,16 @@ from napari_eomt.training.check import Checker
 from napari_eomt.training.params import TrainParams
 
 
-@pytest.mark.parametrize(("preset", "is_kept"), [("quick", True), ("lora", False), ("full", False)])
-def test_a_frozen_trunk_is_run_at_the_first_check_alone(tmp_path, monkeypatch, preset, is_kept):
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        ({"frozen_blocks": "trunk"}, True),
+        ({"frozen_blocks": 0}, False),
+        ({"preset": "lora"}, False),
+        ({"preset": "full"}, False),
+    ],
+)
+def test_a_frozen_trunk_is_run_at_the_first_check_alone(tmp_path, monkeypatch, given, is_kept):
     dataset = save_nuclei(tmp_path / "set", n_images=2)
     model = save_model(tmp_path / "tiny")
     runs = []
@@ -24,7 +32,7 @@ def test_a_frozen_trunk_is_run_at_the_first_check_alone(tmp_path, monkeypatch, p
         lambda self, pixels: (runs.append(len(pixels)), run(self, pixels))[1],
     )
     keys = [str(i) for i in open_truth(dataset).image_ids]
-    checker = Checker(dataset, keys, TrainParams(preset=preset, task="instance"), "cpu")
+    checker = Checker(dataset, keys, TrainParams(**given, task="instance"), "cpu")
     reports, counts = [], []
     for _ in range(2):
         steps = checker.iter_check(model)
