@@ -97,7 +97,9 @@ def test_contents_tell_views_apart(folder):
 
 def test_training_and_prediction_share_whole_views(folder, tmp_path):
     dataset = save_nuclei(tmp_path / "set", n_images=3, size=96)
-    params = TrainParams(steps=2, batch_size=2, undecided="learn", tiling="whole")
+    params = TrainParams(
+        steps=2, batch_size=2, undecided="learn", tiling="whole", frozen_blocks="trunk"
+    )
     setup = set_up(dataset, params, folder, device="cpu")
     learner, predicted = setup.learner, TrunkCache(10**7, dtype=None)
     kept = Kept(learner.network, learner.card, TrunkCache(10**7), torch.float32, predicted)
