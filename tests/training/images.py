@@ -13,7 +13,7 @@ from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
 from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.training.labels import match_categories
-from napari_eomt.training.params import TrainParams
+from napari_eomt.training.params import TrainParams, quick
 from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.sources import ImageEntry
 
@@ -29,6 +29,11 @@ def card(**changes):
 def whole_card(**changes):
     """Return the card of a model that sees whole images."""
     return card(object_size=None, percentiles=None, **changes)
+
+
+def still(**changes):
+    """Return parameters by which a model learns from the tiles of prediction, as they are."""
+    return quick(**({"flips": "none"} | changes))
 
 
 def segments_of(id_map, category_id=1, **fields):

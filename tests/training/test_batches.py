@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from tests.training.images import card, nuclei, sample_set, whole_card
+from tests.training.images import card, nuclei, sample_set, still, whole_card
 from tests.training.tiny import SIZE, tiny_model
 
 from napari_eomt.inference.preprocess import window_pixels
@@ -11,7 +11,7 @@ from napari_eomt.structures.tiles import Tile
 from napari_eomt.training.batches import to_batch, to_pixels, to_targets
 from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.network import TrainingNetwork
-from napari_eomt.training.params import full, quick
+from napari_eomt.training.params import full
 from napari_eomt.training.step import train_step
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def test_pixels_are_normalised_as_in_prediction():
 
 
 def test_targets_are_the_masks_of_the_objects():
-    samples = sample_set({"a": nuclei((128, 128), 12), "b": nuclei((128, 128), 3, seed=1)}, quick())
+    samples = sample_set({"a": nuclei((128, 128), 12), "b": nuclei((128, 128), 3, seed=1)}, still())
     for k in range(len(samples)):
         sample = samples.at(k)
         targets = to_targets(sample)
@@ -44,7 +44,7 @@ def test_targets_are_the_masks_of_the_objects():
 def test_a_network_learns_from_them():
     model = whole_card(input_size=SIZE, patch_size=16, n_queries=12)
     images = {"a": nuclei((90, 110), 8), "b": nuclei((90, 110), 5, seed=1, status=Status.DRAWN)}
-    samples = sample_set(images, quick(contrast="none"), model)
+    samples = sample_set(images, still(contrast="none"), model)
     network = TrainingNetwork(tiny_model("eomt"))
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ from tests.training.images import (
     nuclei,
     sample_set,
     segments_of,
+    still,
     whole_card,
 )
 
@@ -24,7 +25,7 @@ from napari_eomt.training.augment import oriented, restored
 from napari_eomt.training.feed import iter_ahead
 from napari_eomt.training.image_cache import ReadyImage
 from napari_eomt.training.labels import match_categories
-from napari_eomt.training.params import full, quick
+from napari_eomt.training.params import full
 from napari_eomt.training.samples import make_sample
 from napari_eomt.training.truth import truth_of
 from napari_eomt.training.views import View, cut_nearest
@@ -59,7 +60,7 @@ def test_the_tiles_of_a_grid_put_together_are_the_truth(seed, shape, flips, has_
         crowd = segments_of(id_map, is_crowd=True)
         segments = segments[:-1] + crowd[-1:] if len(segments) > 1 else segments
     image = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
-    params = quick(object_size="as_is", flips=flips, contrast="none")
+    params = still(object_size="as_is", flips=flips, contrast="none")
     samples = sample_set({"a": (image, Segmentation(id_map, segments))}, params)
     truth_ids = np.full(shape, -1)
     ignored, seen = np.zeros(shape, bool), np.zeros((*shape, 3), np.uint8)
@@ -84,7 +85,7 @@ def test_the_tiles_of_a_grid_put_together_are_the_truth(seed, shape, flips, has_
 
 def test_a_grid_is_what_prediction_cuts():
     images = {"a": nuclei((230, 310), 40), "b": nuclei((90, 100), 8, seed=1)}
-    samples = sample_set(images, quick())
+    samples = sample_set(images, still())
     found = epoch(samples)
     n_tiles = 0
     for key, (image, segmentation) in images.items():
@@ -139,7 +140,7 @@ def test_the_same_for_any_number_of_threads_and_wherever_one_begins():
 
 def test_an_epoch_has_every_view_once_in_another_order():
     images = {f"{k}": nuclei((150, 170), 15, seed=k) for k in range(5)}
-    samples = sample_set(images, quick())
+    samples = sample_set(images, still())
     orders = []
     for number in range(3):
         orders.append([(s.key, s.view) for s in epoch(samples, number)])
@@ -153,7 +154,7 @@ def test_an_epoch_has_every_view_once_in_another_order():
 def test_images_are_read_once_an_epoch_though_memory_is_short():
     images = {f"{k}": nuclei((64, 64), 3, seed=k) for k in range(130)}
     one = 64 * 64 * (3 + 2)
-    samples = sample_set(images, quick(flips="none", object_size=5.0), cache_bytes=64 * one)
+    samples = sample_set(images, still(flips="none", object_size=5.0), cache_bytes=64 * one)
     source = samples._source
     assert len(samples) > 3 * len(images)
     source.n_read = 0
@@ -163,17 +164,17 @@ def test_images_are_read_once_an_epoch_though_memory_is_short():
 
 def test_only_views_that_come_again_have_a_geometry():
     images = {"a": nuclei()}
-    fixed = epoch(sample_set(images, quick(flips="horizontal")))
+    fixed = epoch(sample_set(images, still(flips="horizontal")))
     assert all(s.geometry is not None for s in fixed)
     assert len({tuple(s.geometry) for s in fixed}) == len(fixed)
     assert all(s.geometry is None for s in epoch(sample_set(images, full())))
-    assert all(s.geometry is None for s in epoch(sample_set(images, quick(brightness=0.2))))
-    other = sample_set({"a": nuclei(seed=9)}, quick()).at(0)
+    assert all(s.geometry is None for s in epoch(sample_set(images, still(brightness=0.2))))
+    other = sample_set({"a": nuclei(seed=9)}, still()).at(0)
     assert other.content != fixed[0].content
 
 
 def test_equal_geometry_and_content_are_equal_pixels():
-    samples = sample_set({"a": nuclei()}, quick(flips="rotations"))
+    samples = sample_set({"a": nuclei()}, still(flips="rotations"))
     seen = {}
     for number in range(6):
         for sample in epoch(samples, number):
@@ -245,7 +246,7 @@ def test_views_of_nothing_are_rare_where_there_is_something():
 def test_an_image_without_objects_is_background():
     empty = np.zeros((100, 120), np.uint16)
     images = {"a": nuclei(), "b": (empty.astype(np.uint8) + 7, Segmentation(empty, ()))}
-    for params in (quick(), full()):
+    for params in (still(), full()):
         samples = sample_set(images, params)
         found = [s for s in epoch(samples) if s.key == "b"]
         assert found
@@ -265,7 +266,7 @@ def test_more_objects_than_queries_are_seen_from_nearer_or_ignored():
     near = epoch(sample_set(images, full(views_per_image=40, scale_jitter=(0.5, 0.5)), model))
     assert all(len(s.labels) <= 10 for s in near)
     assert sum(s.n_surplus for s in near) == 0
-    grid = epoch(sample_set(images, quick(object_size=40.0), model))
+    grid = epoch(sample_set(images, still(object_size=40.0), model))
     crowded = [s for s in grid if s.n_surplus]
     assert crowded
     for sample in crowded:
@@ -296,7 +297,7 @@ def test_crowds_and_proposals_are_ignored_in_views():
         for s in segmentation.segments
     )
     whole = Segmentation(segmentation.id_map, segments)
-    samples = sample_set({"a": (image, whole)}, quick(object_size="as_is"))
+    samples = sample_set({"a": (image, whole)}, still(object_size="as_is"))
     (sample,) = epoch(samples)
     ids = segmentation.id_map
     np.testing.assert_array_equal(sample.ignore, (ids > 0) & (ids % 3 != 2))
@@ -328,11 +329,11 @@ def test_what_cannot_be_learnt_is_told():
     stuff = Category(1, "nucleus", is_thing=False)
     with pytest.raises(DataError, match="all categories are stuff"):
         sample_set({"a": (image, segmentation)}, categories=(stuff,))
-    samples = sample_set({"a": (image[:50], segmentation)}, quick())
+    samples = sample_set({"a": (image[:50], segmentation)}, still())
     with pytest.raises(DataError, match=r"a\.png: the image has 50 × 70 pixels, its annotations"):
         samples.at(0)
     with pytest.raises(DataError, match=r"a\.png: .*empty|a\.png: .*shape"):
-        sample_set({"a": (image[None, None], segmentation)}, quick()).at(0)
+        sample_set({"a": (image[None, None], segmentation)}, still()).at(0)
     notes = sample_set(
         {"a": (image, segmentation)}, categories=(NUCLEUS, Category(2, "debris"))
     ).notes
@@ -345,11 +346,11 @@ def test_stuff_is_background_where_objects_are_learnt_one_by_one():
     segments = (*segmentation.segments, Segment(9, 2, status=Status.DRAWN))
     sky = Category(2, "sky", is_thing=False)
     images = {"a": (image, Segmentation(id_map, segments))}
-    samples = sample_set(images, quick(), categories=(NUCLEUS, sky))
+    samples = sample_set(images, still(), categories=(NUCLEUS, sky))
     assert all(9 not in s.ids for s in epoch(samples))
     assert any("stuff, 'sky', is background" in note for note in samples.notes)
     panoptic = card(tasks=("panoptic",))
-    samples = sample_set(images, quick(), panoptic, categories=(NUCLEUS, sky))
+    samples = sample_set(images, still(), panoptic, categories=(NUCLEUS, sky))
     assert any(9 in s.ids for s in epoch(samples))
 
 

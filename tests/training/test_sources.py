@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.training.images import NUCLEUS, card, nuclei, saved, segments_of
+from tests.training.images import NUCLEUS, card, nuclei, saved, segments_of, still
 
 from napari_eomt.annotation import operations
 from napari_eomt.annotation.document import Document, FrameState
@@ -15,7 +15,7 @@ from napari_eomt.structures.segments import Segment, Segmentation, Status
 from napari_eomt.synthetic import moving_objects
 from napari_eomt.training.feed import iter_ahead
 from napari_eomt.training.labels import match_categories
-from napari_eomt.training.params import full, quick
+from napari_eomt.training.params import full
 from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.sources import DatasetSource, SessionImage, SessionSource
 from napari_eomt.training.split import split_images
@@ -24,7 +24,7 @@ from napari_eomt.training.split import split_images
 def samples_of(source, params=None):
     labels = match_categories(card().categories, source.categories)
     keys = [entry.key for entry in source.entries]
-    return SampleSet(source, keys, labels, params or quick(), card())
+    return SampleSet(source, keys, labels, params or still(), card())
 
 
 def test_a_dataset_on_disk(tmp_path):
@@ -32,7 +32,7 @@ def test_a_dataset_on_disk(tmp_path):
     source = DatasetSource(load_dataset(tmp_path))
     assert [e.name for e in source.entries] == [f"image {k}.png" for k in range(4)]
     assert {e.shape for e in source.entries} == {(64, 80)}
-    samples = samples_of(source, quick(object_size="as_is", contrast="none"))
+    samples = samples_of(source, still(object_size="as_is", contrast="none"))
     assert len(samples) == 4
     for sample in iter_ahead(samples.at, range(4), n_threads=3):
         k = [e.key for e in source.entries].index(sample.key)
@@ -122,7 +122,7 @@ def test_work_that_is_open_gives_what_was_decided():
     source = SessionSource([SessionImage("a", document, Stack(frames))])
     assert [e.name for e in source.entries] == [f"stack, frame {k}" for k in (1, 2, 4)]
     assert len({e.group for e in source.entries}) == 1
-    samples = samples_of(source, quick(object_size="as_is"))
+    samples = samples_of(source, still(object_size="as_is"))
     one, two, last = sorted((samples.at(k) for k in range(3)), key=lambda s: s.key)
     # Of the first frame one object is learnt, and the rest ignored.
     assert one.ids.tolist() == [first]
