@@ -42,7 +42,7 @@ def test_what_a_model_does_not_know_is_learnt(tmp_path):
     dataset = save_nuclei(tmp_path / "set", n_images=3, size=128, n=8, name="cell")
     run = ne.train(
         dataset,
-        params(steps=60, batch_size=4, learning_rate=1e-3, validation_interval=30, metric="ap50"),
+        params(steps=100, batch_size=4, learning_rate=1e-3, validation_interval=50, metric="ap50"),
         out=tmp_path / "run",
         device="cpu",
     )
