@@ -97,6 +97,12 @@ def wait_for_step(qtbot, page, step):
     )
 
 
+def wait_for_resume(qtbot, page):
+    """Wait until a run can go on: the process that stopped is gone, and the page knows it."""
+    resume = page.view.resume
+    qtbot.waitUntil(lambda: resume.isVisible() and resume.isEnabled(), timeout=WAIT_MS)
+
+
 def written(folder, n=6, metric="ap", best=0.5, reason="finished"):
     """Write what a finished run leaves that the page reads."""
     folder.mkdir(parents=True)

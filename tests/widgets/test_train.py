@@ -6,7 +6,14 @@ import json
 import os
 import shutil
 
-from tests.widgets.learn_page import WAIT_MS, learn, wait_for, written
+from tests.widgets.learn_page import (
+    WAIT_MS,
+    learn,
+    wait_for,
+    wait_for_resume,
+    wait_for_step,
+    written,
+)
 
 from napari_eomt.annotation import operations
 from napari_eomt.annotation.document import FrameState
@@ -114,16 +121,16 @@ def test_open_work_is_learnt_without_a_check(qtbot, make_dock):
 
 
 def test_stop_resume_and_found_again(qtbot, make_dock, drawn_set):
-    dock = make_dock(steps=400, validation_interval=1000)
+    dock = make_dock(steps=2000, validation_interval=1000)
     page = dock.train
     folder = learn(qtbot, dock, drawn_set)
-    qtbot.waitUntil(lambda: bool(page.view.news) and page.view.news[0].step >= 2, timeout=WAIT_MS)
+    wait_for_step(qtbot, page, 2)
     assert not page.new.learn.isEnabled()
     page.view.stop.click()
     news = wait_for(qtbot, page, "stopped")
     qtbot.waitUntil(lambda: not page.is_busy, timeout=WAIT_MS)
     assert news.is_resumable
-    assert news.step < 400
+    assert news.step < 2000
     assert "Resume goes on" in page.view.state.text()
 
     # Another dock, as after a restart of napari: it is the run of last time.
@@ -131,10 +138,9 @@ def test_stop_resume_and_found_again(qtbot, make_dock, drawn_set):
     again = make_dock().train
     wait_for(qtbot, again, "stopped")
     assert again.view.news[0].folder == folder
+    wait_for_resume(qtbot, again)
     again.view.resume.click()
-    qtbot.waitUntil(
-        lambda: bool(again.view.news) and again.view.news[0].step > news.step, timeout=WAIT_MS
-    )
+    wait_for_step(qtbot, again, news.step + 1)
     # A third one finds it running, though it has not started it.
     dock._save()
     third = make_dock().train

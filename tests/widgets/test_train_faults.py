@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from tests.widgets.learn_page import WAIT_MS, learn, wait_for, wait_for_step
+from tests.widgets.learn_page import WAIT_MS, learn, wait_for, wait_for_resume, wait_for_step
 
 from napari_eomt.training.checkpoint import load_state
 
@@ -60,7 +60,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
     wait_for_step(qtbot, page, 2)
     page.view.stop.click()
     stopped = wait_for(qtbot, page, "stopped")
-    qtbot.waitUntil(lambda: not page.is_busy, timeout=WAIT_MS)
+    wait_for_resume(qtbot, page)
     before = {p: p.read_bytes() for p in (folder / "state").rglob("*") if p.is_file()}
 
     full.touch()
@@ -75,7 +75,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on(
     assert load_state(folder / "state").progressed.step == stopped.step
 
     full.unlink()
-    qtbot.waitUntil(lambda: page.view.resume.isVisible() and not page.is_busy, timeout=WAIT_MS)
+    wait_for_resume(qtbot, page)
     page.view.resume.click()
     wait_for(qtbot, page, "running")
     wait_for_step(qtbot, page, stopped.step + 1)
