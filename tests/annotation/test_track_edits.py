@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.annotation.random_edits import check, state
+from tests.annotation.track_documents import document_of
 
 from napari_eomt.annotation import operations, track_edits
-from napari_eomt.annotation.document import Document, Origin
-from napari_eomt.annotation.edits import Edit, SegmentChange
+from napari_eomt.annotation.document import Origin
 from napari_eomt.annotation.files import load_document, save_document
 from napari_eomt.annotation.journal import decode, encode
 from napari_eomt.annotation.session import Session
 from napari_eomt.annotation.tracks import TrackIndex, track_table
 from napari_eomt.errors import DataError
-from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Status
-
-SIZE = (6, 40)
-
-
-def document_of(rows, n_frames=6, origin=None):
-    """Return a document of segments, as (frame, Segment); segment i lies at column 2 i."""
-    document = Document((n_frames,), SIZE, [Category(1, "cell"), Category(2, "other")], origin)
-    for frame, segment in rows:
-        x = 2 * segment.id
-        segment = replace(segment, area=4, bbox=(1, x, 3, x + 2))
-        if segment.status is not Status.REJECTED:
-            document.id_map(frame)[1:3, x : x + 2] = segment.id
-        edit = Edit("", segments=(SegmentChange(frame, None, segment),))
-        document.apply(edit, pixels=False)
-    return document
 
 
 def where(document, track):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import napari_eomt as ne
 from napari_eomt.cli.main import app
-from napari_eomt.evaluation.report import load_report
+from napari_eomt.evaluation.report import Report
 
 REPO = Path(__file__).parents[2]
 DSB = REPO.parent / "shared" / "data" / "dsb2018" / "val"
@@ -40,7 +40,7 @@ def test_files_give_a_table_a_report_and_json(dataset, predictions, tmp_path):
     out = tmp_path / "report.json"
     result = run(dataset, "--predictions", predictions, "--out", out)
     assert (result.exit_code, result.stderr) == (0, "")
-    report = load_report(out)
+    report = Report.load(out)
     assert f"{report.total.ap50:.3f}" in result.stdout
     assert report == ne.evaluate(dataset, predictions)
     printed = run(dataset, "--predictions", predictions, "--json")
@@ -156,7 +156,7 @@ def test_the_bundled_model_on_real_nuclei(tmp_path):
     out = tmp_path / "report.json"
     result = run(tmp_path / "set", "--model", "nuclei-nano", "--device", "cpu", "--out", out)
     assert (result.exit_code, result.stderr) == (0, "")
-    report = load_report(out)
+    report = Report.load(out)
     segmenter = ne.load_segmenter("nuclei-nano", "cpu")
     assert ne.evaluate(tmp_path / "set", segmenter) == report
     spec = spec_from_file_location("score", REPO / "scripts" / "score_bundled_model.py")

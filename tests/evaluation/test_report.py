@@ -5,7 +5,7 @@ from tests.evaluation.drawn_dataset import coco, maps, write_dataset
 
 from napari_eomt.errors import DataError, OutputError
 from napari_eomt.evaluation.evaluate import evaluate
-from napari_eomt.evaluation.report import load_report
+from napari_eomt.evaluation.report import Report
 from napari_eomt.evaluation.tables import comparison_table, report_table
 
 TRUE, PREDICTED = maps()
@@ -23,7 +23,7 @@ def reports(tmp_path):
 def test_a_report_is_written_and_read_again(reports, tmp_path):
     path = tmp_path / "new" / "report.json"
     reports[0].save(path)
-    assert load_report(path) == reports[0]
+    assert Report.load(path) == reports[0]
     raw = json.loads(path.read_text())
     assert (raw["format"], raw["total"]["n_images"]) == ("napari-eomt report", 4)
     with pytest.raises(OutputError, match="cannot be written"):
@@ -34,7 +34,7 @@ def test_a_report_is_written_and_read_again(reports, tmp_path):
     ):
         path.write_text(content)
         with pytest.raises(DataError, match=message):
-            load_report(path)
+            Report.load(path)
 
 
 def test_a_table_shows_what_the_report_says(reports):

@@ -8,7 +8,7 @@ import pytest
 from tests.evaluation.drawn_tracks import spoilt_tracks
 
 from napari_eomt.errors import DataError, OutputError
-from napari_eomt.evaluation.video import evaluate_tracks, load_track_report
+from napari_eomt.evaluation.video import TrackReport, evaluate_tracks
 from napari_eomt.structures.segments import Segment, Segmentation
 from napari_eomt.synthetic import moving_objects
 
@@ -132,13 +132,13 @@ def test_a_report_is_read_back(tmp_path):
     report = evaluate_tracks(truth, pred, truth_parents=parents[0], ignored=[3])
     path = tmp_path / "new" / "tracks.json"
     report.save(path)
-    assert load_track_report(path) == report
+    assert TrackReport.load(path) == report
     path.write_text(json.dumps({**json.loads(path.read_text()), "tra": "good"}))
     with pytest.raises(DataError, match="tra: "):
-        load_track_report(path)
+        TrackReport.load(path)
     path.write_text("{}")
     with pytest.raises(DataError, match="no report of tracks"):
-        load_track_report(path)
+        TrackReport.load(path)
     with pytest.raises(OutputError, match="cannot be written"):
         report.save(path / "below.json")
 

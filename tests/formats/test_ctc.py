@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.annotation.track_documents import SIZE, document_of
 
 from napari_eomt.annotation.document import Document
-from napari_eomt.annotation.edits import Edit, SegmentChange
 from napari_eomt.annotation.files import save_document
 from napari_eomt.annotation.tracks import track_table
 from napari_eomt.errors import DataError, OutputError
@@ -25,21 +24,6 @@ from napari_eomt.formats.id_images import read_id_image
 from napari_eomt.formats.validate import validate
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Status
-
-SIZE = (6, 40)
-
-
-def document_of(rows, n_frames=6):
-    """Return a document of segments, as (frame, Segment); segment i lies at column 2 i."""
-    document = Document((n_frames,), SIZE, [Category(1, "cell"), Category(2, "sky", False)])
-    for frame, segment in rows:
-        x = 2 * segment.id
-        there = replace(segment, area=4, bbox=(1, x, 3, x + 2))
-        if segment.status is not Status.REJECTED:
-            document.id_map(frame)[1:3, x : x + 2] = segment.id
-        edit = Edit("", segments=(SegmentChange(frame, None, there),))
-        document.apply(edit, pixels=False)
-    return document
 
 
 def track(i, frames, parent=None, **more):

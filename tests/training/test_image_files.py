@@ -12,7 +12,7 @@ from tests.training.images import saved
 
 import napari_eomt as ne
 from napari_eomt.errors import DataError
-from napari_eomt.evaluation.report import load_report
+from napari_eomt.evaluation.report import Report
 from napari_eomt.training.image_files import check_apart
 from napari_eomt.training.loop import iter_train
 from napari_eomt.training.opened import open_dataset
@@ -118,7 +118,7 @@ def test_a_run_names_the_images_of_the_other_dataset(tmp_path, tiny):
     steps = iter_train(setup, run)
     next(item for item in steps if item.what == "step" and item.step == 2)
     steps.close()
-    report = load_report(run.folder / "reports" / "before.json")
+    report = Report.load(run.folder / "reports" / "before.json")
     assert [image.name for image in report.images] == names
     path = check / "annotations.json"
     whole = path.read_text()

@@ -11,7 +11,7 @@ from tests.training.tiny import tiny_model
 
 import napari_eomt as ne
 from napari_eomt.errors import DataError, ModelError
-from napari_eomt.evaluation.report import load_report
+from napari_eomt.evaluation.report import Report
 from napari_eomt.structures.categories import Category
 from napari_eomt.training import engine
 from napari_eomt.training.checkpoint import find_states, load_state
@@ -52,7 +52,7 @@ def test_what_a_model_does_not_know_is_learnt(tmp_path):
     # The new class begins beside the known one, so something is found; the same in every run.
     assert before == pytest.approx(0.5)
     assert after > 0.8
-    assert load_report(run.folder / "reports" / "best.json").total.ap50 == pytest.approx(after)
+    assert Report.load(run.folder / "reports" / "best.json").total.ap50 == pytest.approx(after)
     # What came of it is a model like any other, and finds as much as the check has said.
     found = ne.evaluate(
         ne.load_dataset(dataset), ne.load_segmenter(run.model_folder, "cpu"), score_threshold=0.5

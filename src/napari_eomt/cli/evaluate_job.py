@@ -11,7 +11,7 @@ import typer
 from napari_eomt.cli.options import say_error
 from napari_eomt.cli.progress import download_bar, progress_bar
 from napari_eomt.evaluation.evaluate import Source, iter_evaluate, source_of
-from napari_eomt.evaluation.report import Report, load_report
+from napari_eomt.evaluation.report import Report
 from napari_eomt.evaluation.tables import comparison_table, report_table
 from napari_eomt.evaluation.truth import Truth, open_truth
 
@@ -47,7 +47,7 @@ class EvaluateJob:
             If it cannot be read.
         """
         self._truth = open_truth(dataset)
-        self._before = None if before is None else load_report(before.expanduser())
+        self._before = None if before is None else Report.load(before.expanduser())
 
     def use_files(self, predictions: Path) -> None:
         """Evaluate predictions that are there.

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from napari_eomt import __version__
-from napari_eomt.atomic import replacing
-from napari_eomt.damaged import first_problem
-from napari_eomt.errors import DataError, OutputError
-from napari_eomt.formats.json_file import read_json
+from napari_eomt.evaluation.report_file import ReportFile
 from napari_eomt.structures.segments import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-FORMAT: Literal["napari-eomt report"] = "napari-eomt report"
 
 
 class _Frozen(BaseModel):
@@ -109,11 +100,13 @@ class CocoScores(_Frozen):
     max_detections: int
 
 
-class Report(_Frozen):
+class Report(ReportFile, _Frozen):
     """How good predictions for a dataset are."""
 
-    format: Literal["napari-eomt report"] = FORMAT
-    version: str = __version__
+    called = "report of napari-eomt"
+    wanted = "what `napari-eomt evaluate --out` has written"
+
+    format: Literal["napari-eomt report"] = "napari-eomt report"
     dataset: str
     prediction: str
     task: Task
@@ -125,44 +118,3 @@ class Report(_Frozen):
     by_category: list[CategoryScores] = []
     images: list[ImageScores] = []
     notes: list[str] = []
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written.
-        """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(
-                f"{path}: the report cannot be written ({error.strerror or error}). Free the "
-                "disk, or choose another file."
-            ) from error
-
-
-def load_report(path: Path) -> Report:
-    """Read a report.
-
-    Raises
-    ------
-    DataError
-        If it is none.
-    """
-    raw = read_json(path)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DataError(
-            f"{path.name} is no report of napari-eomt: 'format' {FORMAT!r} was expected. Choose "
-            "what `napari-eomt evaluate --out` has written."
-        )
-    try:
-        return Report.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(
-            f"{path.name}: {first_problem(error)}. Was it written by another version "
-            f"({raw.get('version')})? Evaluate again."
-        ) from error

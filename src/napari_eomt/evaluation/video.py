@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from napari_eomt import __version__
-from napari_eomt.atomic import replacing
-from napari_eomt.damaged import first_problem
-from napari_eomt.errors import DataError, OutputError
+from napari_eomt.evaluation.report_file import ReportFile
 from napari_eomt.evaluation.video_clear import ClearCounter
 from napari_eomt.evaluation.video_ctc import CtcCounter
 from napari_eomt.evaluation.video_frames import iter_overlaps
 from napari_eomt.evaluation.video_identity import HotaCounter, IdentityCounter
-from napari_eomt.formats.json_file import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
-
-FORMAT: Literal["napari-eomt track report"] = "napari-eomt track report"
 
 
-class TrackReport(BaseModel):
+class TrackReport(ReportFile):
     """Figures of a video: scores from 0 to 1, None where there is nothing to tell, and counts.
 
     `idf1`, `idp`, `idr`: Ristani 2016. `mota` (which may be negative), `motp`, `switches`,
@@ -32,10 +23,10 @@ class TrackReport(BaseModel):
     Tracking Challenge.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    called = "report of tracks"
+    wanted = "one that evaluating tracks has written"
 
-    format: Literal["napari-eomt track report"] = FORMAT
-    version: str = __version__
+    format: Literal["napari-eomt track report"] = "napari-eomt track report"
     iou_threshold: float
     n_frames: int
     n_truth: int
@@ -69,24 +60,6 @@ class TrackReport(BaseModel):
     seg: float | None
     lnk: float | None
     edits: dict[str, int]
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written.
-        """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(
-                f"{path}: the report cannot be written ({error.strerror or error}). Free the "
-                "disk, or choose another file."
-            ) from error
 
 
 def evaluate_tracks(
@@ -170,26 +143,3 @@ def evaluate_tracks(
             "wrong_edges": cells.wrong_edges,
         },
     )
-
-
-def load_track_report(path: Path) -> TrackReport:
-    """Read a report.
-
-    Raises
-    ------
-    DataError
-        If it is none.
-    """
-    raw = read_json(path)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise DataError(
-            f"{path.name} is no report of tracks: 'format' {FORMAT!r} was expected. Choose one "
-            "that evaluating tracks has written."
-        )
-    try:
-        return TrackReport.model_validate(raw)
-    except ValidationError as error:
-        raise DataError(
-            f"{path.name}: {first_problem(error)}. Was it written by another version "
-            f"({raw.get('version')})? Evaluate again."
-        ) from error

@@ -103,12 +103,12 @@ def read_figures(folder: Path, after: str = "best") -> tuple[Figures, Figures]:
     DataError
         If a report is damaged.
     """
-    from napari_eomt.evaluation.report import load_report
+    from napari_eomt.evaluation.report import Report
 
     found: list[Figures] = []
     for name in ("before", after):
         path = folder / "reports" / f"{name}.json"
-        total: Any = load_report(path).total if path.is_file() else None
+        total: Any = Report.load(path).total if path.is_file() else None
         found.append({row: getattr(total, row, None) for row, _, _ in _ROWS})
     return found[0], found[1]
 
