@@ -16,7 +16,7 @@ common=(--preset full --val-fraction 0 --layer-decay 1 --masked-attention none -
         --loaders 1)
 short=(--head-warm-up 20 --backbone-warm-up 1 --micro-batch 4 --points 1024)
 mkdir -p "$out"
-python scripts/make_finer_masks.py "$start" "$out/start"
+python scripts/grow_model.py "$start" "$out/start" --finer-masks
 napari-eomt train "$data/train" --model "$out/start" --out "$out/first" "${common[@]}" \
     --learning-rate 0.0008 --ema-decay 0.995 --steps 3000 \
     --head-warm-up 50 --backbone-warm-up 100 || test $? -eq 130

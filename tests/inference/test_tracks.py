@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from tests.inference.square_frames import frame
 
 from napari_eomt.errors import DataError
 from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.tracks import Linker, iter_linked
 from napari_eomt.structures.segments import Segment, Segmentation, Status
 from napari_eomt.synthetic import moving_objects
-
-SHAPE = (40, 60)
-
-
-def frame(*objects, shape=SHAPE):
-    """A frame of squares: (y, x, side) or (y, x, side, fields); ids from 1 in their order."""
-    id_map = np.zeros(shape, np.uint16)
-    segments = []
-    for i, (y, x, side, *fields) in enumerate(objects, start=1):
-        id_map[y : y + side, x : x + side] = i
-        segments.append(replace(Segment(i, 7, score=0.9), **(fields[0] if fields else {})))
-    return Segmentation(id_map, tuple(segments))
 
 
 def track(frames, linker=None, **params):
