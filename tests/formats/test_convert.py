@@ -15,6 +15,7 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.formats.convert import convert
 from napari_eomt.formats.detect import FORMATS, detect
 from napari_eomt.formats.sources import open_source
+from napari_eomt.formats.tracks_csv import load_tracks_csv
 from napari_eomt.structures.rle import encode_mask
 
 SIZE = (8, 20)
@@ -258,3 +259,19 @@ def test_it_stops_when_it_is_told_to(path, tmp_path):
             convert(path, tmp_path / "q" / "o.json", target, on_item=stop)
     assert seen[:2] == [(0, 2, "sub/b"), (1, 2, "sub/a")]
     assert not [p for p in (tmp_path / "q").rglob("*") if p.is_file()]
+
+
+def test_tracks_become_a_table(path, tmp_path):
+    out = tmp_path / "new" / "tracks.csv"
+    done = convert(path, out)
+    assert done.target == "csv"
+    rows = load_tracks_csv(out)
+    assert [(row.track_id, row.frame, row.y, row.x, row.area) for row in rows] == [
+        (1, 0, 1.5, 1.5, 16),
+        (4, 1, 1.5, 11.5, 16),
+    ]
+    assert any("regions of stuff (1) are in no track" in note for note in done.notes)
+    with pytest.raises(OutputError, match="is there already"):
+        convert(path, out)
+    assert convert(path, tmp_path / "many", "csv").path == tmp_path / "many"
+    assert len(list((tmp_path / "many").rglob("*.csv"))) == 1

@@ -23,6 +23,7 @@ from napari_eomt.annotation.tracks import track_table
 from napari_eomt.cli.main import app
 from napari_eomt.formats.coco_file import load_coco
 from napari_eomt.formats.ctc import read_ctc
+from napari_eomt.formats.tracks_csv import load_tracks_csv
 from napari_eomt.settings import load_settings
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Status
@@ -444,6 +445,14 @@ def test_it_fits_a_narrow_dock(bench, tmp_path):
     bench.page.form.show_folder(tmp_path / ("long" * 20))
     bench.export(tmp_path / "out", tool="x-anylabeling")
     assert bench.page.minimumSizeHint().width() <= 290
+
+
+def test_tracks_go_into_a_table(bench, tmp_path, data_dir):
+    bench = bench()
+    result = bench.open(data_dir / "tracks" / "t98g_left" / "ytvis.json")
+    bench.export(tmp_path / "out", form="csv")
+    (written,) = (tmp_path / "out" / "track_tables").iterdir()
+    assert load_tracks_csv(written) == tuple(track_table(result.document).iter_rows())
 
 
 def test_tracks_go_into_the_folder_of_a_challenge(bench, tmp_path, data_dir):

@@ -15,7 +15,7 @@ from napari_eomt.structures.categories import Category, stuff_labels
 from napari_eomt.structures.segments import Task
 
 if TYPE_CHECKING:
-    from napari_eomt.formats.detect import Format
+    from napari_eomt.formats.detect import Target as AnnotationTarget
     from napari_eomt.models.card import Sidecar
     from napari_eomt.models.convert import Conversion
 
@@ -27,7 +27,9 @@ _SERVES: dict[Task, tuple[Task, ...]] = {
 }
 
 
-Target = Literal["transformers", "original", "coco", "panoptic", "ytvis", "labels", "ctc", "eomt"]
+Target = Literal[
+    "transformers", "original", "coco", "panoptic", "ytvis", "labels", "ctc", "eomt", "csv"
+]
 
 
 def convert(
@@ -44,9 +46,9 @@ def convert(
     out: Annotated[
         Path,
         typer.Option(
-            help="What to write. Annotations: a .json, a .tif, or a folder for label images, "
-            "tracks (ctc) and documents. Checkpoints: a folder to make; with --to original, the "
-            "file (.bin, .pth, .safetensors)."
+            help="What to write. Annotations: a .json, a .tif, a .csv of tracks, or a folder for "
+            "label images, tracks (ctc, csv) and documents. Checkpoints: a folder to make; with "
+            "--to original, the file (.bin, .pth, .safetensors)."
         ),
     ],
     to: Annotated[
@@ -136,7 +138,7 @@ def convert(
             convert_annotations(
                 source,
                 out,
-                cast("Format | None", to),
+                cast("AnnotationTarget | None", to),
                 pngs=pngs,
                 skip_invalid=skip_invalid,
                 overwrite=overwrite,

@@ -13,7 +13,7 @@ from napari_eomt.cli.progress import progress_bar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_eomt.formats.detect import Format
+    from napari_eomt.formats.detect import Target
     from napari_eomt.inference.progress import Progress
 
 
@@ -33,7 +33,7 @@ def holds_annotations(path: Path) -> bool:
 def convert_annotations(
     path: Path,
     out: Path,
-    to: Format | None,
+    to: Target | None,
     *,
     pngs: Path | None,
     skip_invalid: bool,
@@ -49,7 +49,7 @@ def convert_annotations(
         If it cannot be done.
     """
     from napari_eomt.formats.convert import convert
-    from napari_eomt.formats.detect import NAMES
+    from napari_eomt.formats.detect import TARGETS
 
     with progress_bar(path.name, not quiet) as show:
         done = convert(
@@ -77,7 +77,7 @@ def convert_annotations(
             typer.echo(f"note: {note}", err=True)
     what = "videos" if done.target == "ytvis" else "images or stacks"
     typer.echo(
-        f"{done.path}: {NAMES[done.source]} to {NAMES[done.target]}, {done.n_items} {what}, "
+        f"{done.path}: {TARGETS[done.source]} to {TARGETS[done.target]}, {done.n_items} {what}, "
         f"{done.n_segments} segments"
     )
 

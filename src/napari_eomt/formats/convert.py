@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_eomt.annotation.document import Document, Origin
 from napari_eomt.annotation.files import SUFFIX, save_document
+from napari_eomt.annotation.tracks import track_table
 from napari_eomt.errors import DataError, OutputError
 from napari_eomt.formats.changes import merged_categories
 from napari_eomt.formats.coco_file import CocoFile, save_coco
@@ -15,12 +16,13 @@ from napari_eomt.formats.coco_instance import annotations_of
 from napari_eomt.formats.coco_masks import MARK
 from napari_eomt.formats.coco_panoptic import PanopticFile, save_panoptic
 from napari_eomt.formats.ctc_write import save_ctc
-from napari_eomt.formats.detect import NAMES, Format, detect
+from napari_eomt.formats.detect import TARGETS, Format, Target, detect
 from napari_eomt.formats.id_images import save_id_image
 from napari_eomt.formats.id_pixels import SUFFIXES
 from napari_eomt.formats.origins import origin_of
 from napari_eomt.formats.safe_paths import inside, safe_stem
 from napari_eomt.formats.sources import Item, Source, open_source
+from napari_eomt.formats.tracks_csv import save_tracks_csv
 from napari_eomt.formats.ytvis import save_ytvis
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from napari_eomt.formats.coco_checks import Record
 
 __all__ = ["Conversion", "convert", "detect"]
+
+_OF_VIDEOS: tuple[Target, ...] = ("ytvis", "ctc", "csv")
+_OF_DATASETS: tuple[Target, ...] = ("coco", "panoptic", "ytvis")
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Conversion:
 
     path: Path
     source: Format
-    target: Format
+    target: Target
     n_items: int
     n_segments: int
     notes: tuple[str, ...]
@@ -60,7 +65,7 @@ class Conversion:
 def convert(
     path: Path,
     out: Path,
-    to: Format | None = None,
+    to: Target | None = None,
     *,
     source: Format | None = None,
     folder: Path | None = None,
@@ -80,11 +85,11 @@ def convert(
         A JSON, a label image, a document, or a folder of these.
     out : Path
         A JSON for COCO, panoptic (its PNGs go into a folder of the same name) and YouTube-VIS; a
-        label image if there is but one, else a folder; a folder for tracks of the Cell Tracking
-        Challenge, and for documents.
+        label image if there is but one, else a folder, as for tables of tracks (.csv); a folder
+        for tracks of the Cell Tracking Challenge, and for documents.
     to : str, optional
         By default what `out` says: .json is YouTube-VIS for videos, else COCO; .tif and .png are
-        label images, .eomt is a document.
+        label images, .eomt is a document, .csv a table of tracks.
     source : str, optional
         Format of `path`; by default found out.
     folder : Path, optional
@@ -106,14 +111,14 @@ def convert(
     """
     form = source or detect(path)
     target = to or _target(out, form)
-    if target in ("coco", "panoptic", "ytvis") and out.suffix.lower() != ".json":
-        raise DataError(f"{out}: {NAMES[target]} are written as a JSON. Name a file of .json.")
-    if target not in ("labels", "eomt") and not overwrite and out.exists():
+    if target in _OF_DATASETS and out.suffix.lower() != ".json":
+        raise DataError(f"{out}: {TARGETS[target]} are written as a JSON. Name a file of .json.")
+    if target not in ("labels", "csv", "eomt") and not overwrite and out.exists():
         raise OutputError(f"{out} is there already. Choose another name, or overwrite it.")
     found = open_source(
-        path, form, folder=folder, as_videos=target in ("ytvis", "ctc"), skip_invalid=skip_invalid
+        path, form, folder=folder, as_videos=target in _OF_VIDEOS, skip_invalid=skip_invalid
     )
-    if not found.items and target in ("labels", "ctc", "eomt"):
+    if not found.items and target not in _OF_DATASETS:
         raise DataError(f"{path} has no images. There is nothing to write.")
     writer = _Writer(found, out, target, overwrite, on_item)
     try:
@@ -126,15 +131,17 @@ def convert(
     )
 
 
-def _target(out: Path, form: Format) -> Format:
+def _target(out: Path, form: Format) -> Target:
     suffix = out.suffix.lower()
+    if suffix == ".csv":
+        return "csv"
     if suffix == SUFFIX:
         return "eomt"
     if suffix in SUFFIXES:
         return "labels"
     if suffix == ".json":
         return "ytvis" if form == "ytvis" else "coco"
-    raise DataError(f"{out} does not say which format is wanted. Name one of {', '.join(NAMES)}.")
+    raise DataError(f"{out} does not say which format is wanted. Name one of {', '.join(TARGETS)}.")
 
 
 def _check_video(item: Item) -> None:
@@ -154,7 +161,7 @@ class _Writer:
         self,
         source: Source,
         out: Path,
-        target: Format,
+        target: Target,
         overwrite: bool,
         on_item: Callable[[int, int, str], None],
     ) -> None:
@@ -368,6 +375,26 @@ class _Writer:
             place = self._out if is_one else self._place(item, "")
             save_ctc(document, place, overwrite=self._overwrite, notes=notes)
             self._notes += [f"{item.stem}: {note}" for note in notes]
+
+    def _to_csv(self) -> None:
+        is_file = self._out.suffix.lower() == ".csv"
+        if is_file and len(self._source.items) > 1:
+            raise DataError(
+                f"{self._out} is one table, there are {len(self._source.items)} videos. Name a "
+                "folder."
+            )
+        for item in self._source.items:
+            _check_video(item)
+        for item, document in self._iter():
+            save_tracks_csv(
+                track_table(document),
+                self._out if is_file else self._place(item, ".csv"),
+                categories=document.categories,
+                overwrite=self._overwrite,
+            )
+            n_stuff = len({s.id for _, s in document.iter_segments() if not s.is_thing})
+            if n_stuff:
+                self._notes.append(f"{item.stem}: regions of stuff ({n_stuff}) are in no track")
 
     def _to_labels(self) -> None:
         is_file = self._out.suffix.lower() in SUFFIXES

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 Format = Literal["coco", "panoptic", "ytvis", "labels", "ctc", "eomt"]
 FORMATS: tuple[Format, ...] = ("coco", "panoptic", "ytvis", "labels", "ctc", "eomt")
 
-NAMES: dict[Format, str] = {
+Target = Literal["coco", "panoptic", "ytvis", "labels", "ctc", "eomt", "csv"]
+"""What annotations are written as; a table of tracks has no masks to read again."""
+
+TARGETS: dict[Target, str] = {
     "coco": "COCO instances",
     "panoptic": "COCO panoptic",
     "ytvis": "YouTube-VIS",
     "labels": "label images",
     "ctc": "tracks of the Cell Tracking Challenge",
     "eomt": "documents of napari-eomt",
+    "csv": "tables of tracks",
 }
+NAMES: dict[Format, str] = {form: TARGETS[form] for form in FORMATS}
 
 _BLOCK, _OVERLAP = 1 << 22, 64
 _KEY = re.compile(rb'"(segments_info|segmentations|videos|images|annotations|categories)"\s*:')

@@ -20,7 +20,7 @@ from napari_eomt.errors import DataError
 from napari_eomt.formats.convert import convert
 from napari_eomt.formats.dataset import NAME, Dataset, load_dataset
 from napari_eomt.formats.dataset_inputs import frames_of
-from napari_eomt.formats.detect import Format, guess
+from napari_eomt.formats.detect import guess
 from napari_eomt.formats.export import iter_export
 from napari_eomt.formats.presets import PRESETS
 from napari_eomt.formats.safe_paths import folded, free_stem, safe_stem
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.document import Document
 
-ExportFormat = Literal["coco", "panoptic", "ytvis", "labels", "ctc"]
+ExportFormat = Literal["coco", "panoptic", "ytvis", "labels", "ctc", "csv"]
 
 N_AT_ONCE = 8
 """Frames that are written before anybody can stop it again."""
@@ -42,6 +42,7 @@ _FILES: dict[ExportFormat, str] = {
     "ytvis": "ytvis.json",
     "labels": "labels",
     "ctc": "tracks",
+    "csv": "track_tables",
 }
 
 
@@ -263,12 +264,10 @@ def _copy_for(
 def _converted(
     items: Sequence[ExportItem],
     folder: Path,
-    form: Format,
+    form: ExportFormat,
     on_progress: Callable[[int, int, str], None],
 ) -> ExportDone:
     """Write another format than COCO's instances: from documents, as the command line does."""
-    if form not in _FILES:
-        raise DataError(f"{form} is no format of datasets. Choose one of {', '.join(_FILES)}.")
     with TemporaryDirectory(prefix="napari-eomt-") as stage:
         taken: set[str] = set()
         origins = []

@@ -29,6 +29,7 @@ _FORMATS = (
     ("ytvis", "YouTube-VIS", "Tracks of a video: the same object in all frames, one JSON file."),
     ("labels", "Label images", "TIFF of object numbers, and a table beside each."),
     ("ctc", "Cell Tracking Challenge", "A TIFF of track numbers a frame, and who came from whom."),
+    ("csv", "Tables of tracks", "A CSV a video: where each object is in each frame. No masks."),
 )
 
 
