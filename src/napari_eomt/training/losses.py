@@ -13,6 +13,7 @@ from napari_eomt.training.loss_params import LossParams
 from napari_eomt.training.matching import CostWeights, Matches, match
 from napari_eomt.training.pair_losses import pair_losses
 from napari_eomt.training.points import draw_points
+from napari_eomt.training.video_matching import match_clips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,7 @@ def compute_losses(
     params: LossParams | None = None,
     *,
     n_masks: torch.Tensor | None = None,
+    visible: Sequence[torch.Tensor] | None = None,
     generator: torch.Generator | None = None,
 ) -> Losses:
     """Match the predictions of a batch with its objects, and compare them.
@@ -63,6 +65,9 @@ def compute_losses(
     n_masks : () float32, optional
         What the mask terms are divided by: by default the number of matched objects, as the mean
         over the ranks. Another where the batch is only a part of a step's.
+    visible : sequence of (n, T) bool, optional
+        If the images are the frames of clips, clip by clip: where each of a clip's objects can be
+        seen. An object then keeps its query; see `match_clips`.
     generator : torch.Generator, optional
         Of the points; on the same device.
 
@@ -75,7 +80,10 @@ def compute_losses(
     with torch.autocast(device.type, enabled=False):
         points = draw_points((len(targets), params.n_points), device, generator)
         costs = CostWeights(params.class_weight, params.mask_weight, params.dice_weight)
-        matches = match(predictions, targets, points, costs)
+        if visible is None:
+            matches = match(predictions, targets, points, costs)
+        else:
+            matches = match_clips(predictions, targets, visible, points, costs)
         if n_masks is None:
             n_masks = mean_over_ranks(len(matches) / len(predictions), device)
         logits = matched_masks(predictions, matches)

@@ -92,6 +92,38 @@ def match(
     -------
     Matches
     """
+    arrays, is_excused = matching_costs(predictions, targets, points, weights)
+    pairs: list[np.ndarray] = []
+    for prediction in range(len(predictions)):
+        for image in range(len(targets)):
+            query, row = linear_sum_assignment(arrays[image][prediction].T)
+            where = np.broadcast_to([[prediction], [image]], (2, len(query)))
+            pairs.append(np.concatenate((where, query[None], row[None])))
+    return as_matches(pairs, is_excused)
+
+
+def as_matches(pairs: Sequence[np.ndarray], is_excused: torch.Tensor | None) -> Matches:
+    """Put pairs of several images together, (4, m) each: prediction, image, query, object."""
+    columns = torch.from_numpy(np.concatenate(pairs, axis=1).astype(np.int64))
+    prediction_of, image_of, query_of, target_of = columns
+    return Matches(prediction_of, image_of, query_of, target_of, is_excused)
+
+
+@torch.no_grad()
+def matching_costs(
+    predictions: Sequence[Prediction],
+    targets: Sequence[ImageTargets],
+    points: torch.Tensor,
+    weights: CostWeights | None = None,
+) -> tuple[list[np.ndarray], torch.Tensor | None]:
+    """Return what each pair of a query and an object costs; see `match`.
+
+    Returns
+    -------
+    costs : list of B (L, n, Q) float32 arrays
+    is_excused : (L, B, Q) bool tensor or None
+        See `Matches`.
+    """
     weights = weights or CostWeights()
     n_images, n_points = points.shape[:2]
     n_queries = predictions[0].queries.shape[1]
@@ -107,13 +139,7 @@ def match(
         costs.append(torch.stack([cost for cost, _ in found]))
         excused.append(None if truth.ignored is None else torch.stack([e for _, e in found]))
     arrays = [array for cost in costs for array in cost.transpose(0, 1).cpu().numpy()]
-    pairs: list[np.ndarray] = []
-    for prediction in range(len(predictions)):
-        for image, target in enumerate(targets):
-            query, row = linear_sum_assignment(arrays[image][prediction, : len(target)].T)
-            where = np.broadcast_to([[prediction], [image]], (2, len(query)))
-            pairs.append(np.concatenate((where, query[None], row[None])))
-    columns = torch.from_numpy(np.concatenate(pairs, axis=1).astype(np.int64))
+    arrays = [array[:, : len(target)] for array, target in zip(arrays, targets, strict=True)]
     is_excused = None
     if any(one is not None for one in excused):
         sizes = [min(step, n_images - start) for start in range(0, n_images, step)]
@@ -126,8 +152,7 @@ def match(
             ],
             dim=1,
         )
-    prediction_of, image_of, query_of, target_of = columns
-    return Matches(prediction_of, image_of, query_of, target_of, is_excused)
+    return arrays, is_excused
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -55,16 +55,21 @@ class TrainingNetwork(nn.Module):
         If the model is of another architecture.
     """
 
+    MODELS: ClassVar[tuple[type[nn.Module], ...]] = (
+        EomtForUniversalSegmentation,
+        EomtDinov3ForUniversalSegmentation,
+    )
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         *,
         is_trunk_frozen: bool = False,
         has_auxiliary_losses: bool = True,
         is_checkpointed: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(model, EomtForUniversalSegmentation | EomtDinov3ForUniversalSegmentation):
+        if not isinstance(model, self.MODELS):
             raise ModelError(
                 f"{type(model).__name__} cannot be trained here: choose a model of EoMT or of "
                 "EoMT-DINOv3."

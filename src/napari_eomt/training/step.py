@@ -34,11 +34,16 @@ class Batch:
     pixels : (B, 3, S, S) float, optional
     tokens : (B, P + G², C) float, optional
         Instead of the pixels: what a frozen trunk has made of them.
+    visible : sequence of (n, T) bool, optional
+        Of clips, on the CPU: where each of a clip's objects can be seen. Pixels are then
+        (B, T, 3, S, S), tokens (B, T, P + G², C), and there are targets of each frame, clip by
+        clip, which all have the clip's objects.
     """
 
     targets: Sequence[ImageTargets]
     pixels: torch.Tensor | None = None
     tokens: torch.Tensor | None = None
+    visible: Sequence[torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,12 @@ def train_step(
             with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
                 predictions = network(batch.pixels, generator, tokens=batch.tokens)
             losses = compute_losses(
-                predictions, batch.targets, params, n_masks=n_masks, generator=generator
+                predictions,
+                batch.targets,
+                params,
+                n_masks=n_masks,
+                visible=batch.visible,
+                generator=generator,
             )
             total = losses.total / len(batches)
             torch.autograd.backward(total if scaler is None else scaler.scale(total))
