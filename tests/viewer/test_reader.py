@@ -18,10 +18,13 @@ from napari_eomt.annotation.files import save_document
 from napari_eomt.annotation.image_ref import ImageRef
 from napari_eomt.annotation.image_store import FolderStore
 from napari_eomt.annotation.session import Session
+from napari_eomt.annotation.tracks import track_table
 from napari_eomt.errors import DataError
+from napari_eomt.formats.ctc_write import save_ctc
 from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.dataset_kind import Kind, find_annotations
+from napari_eomt.viewer.dataset_open import OpenDataset
 from napari_eomt.viewer.dataset_sessions import take_over, waiting
 from napari_eomt.viewer.image_folder import ImageFolder
 from napari_eomt.viewer.image_source import LayerSource, guess_roles
@@ -214,6 +217,43 @@ def test_the_kinds_are_told_apart(tmp_path, data_dir):
     tracks = tifffile.imread(data_dir / "tracks" / "t98g_left" / "tracks.tif")
     assert video[0][0].shape == video[1][0].shape == tracks.shape
     np.testing.assert_array_equal(video[1][0] > 0, tracks > 0)
+
+
+def challenge(folder, data_dir):
+    """Write the real tracks as the challenge has them, with their images."""
+    source = data_dir / "tracks" / "t98g_left"
+    save_ctc(read_ctc_document(source / "ytvis.json"), folder / "01_GT" / "TRA")
+    (folder / "01").mkdir()
+    for path in sorted((source / "frames").iterdir()):
+        tifffile.imwrite(folder / "01" / f"{path.stem}.tif", np.asarray(Picture.open(path)))
+    return source
+
+
+def read_ctc_document(path):
+    dataset = OpenDataset(find_annotations(path))
+    return dataset.document(dataset.items[0])
+
+
+def test_tracks_of_a_challenge_open_over_their_images(tmp_path, data_dir, bench):
+    source = challenge(tmp_path, data_dir)
+    table = tmp_path / "01_GT" / "TRA" / "man_track.txt"
+    for path in (tmp_path / "01_GT", table.parent, table):
+        assert find_annotations(path).path == table
+    show(bench.viewer, table)
+    result = bench.take()
+    image, labels = bench.viewer.layers
+    assert (image.name, labels.name) == ("01", "01 segments")
+    frame = np.asarray(Picture.open(source / "frames" / "t020.png"))
+    np.testing.assert_array_equal(np.asarray(image.data[20]), frame)
+    tracks = tifffile.imread(source / "tracks.tif")
+    np.testing.assert_array_equal(labels.data > 0, tracks > 0)
+    assert len(track_table(result.document).tracks()) >= len(np.unique(tracks)) - 1
+
+    (tmp_path / "01" / "t036.tif").unlink()
+    ((data, _, kind),) = read(str(table))
+    assert (kind, data.shape) == ("labels", tracks.shape)
+    shutil.rmtree(tmp_path / "01")
+    assert len(read(str(table))) == 1
 
 
 def test_slices_of_one_file_are_frames(data_dir):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 NAMES = ("annotations.json", "instances.json")
 """What a folder's COCO file is called, the first that is there; else it is the only one."""
 
+TRACK_TABLES = ("man_track.txt", "res_track.txt")
+"""Tables of the Cell Tracking Challenge; label images lie beside them."""
+
 _TABLE, _LABELS = "document.json", "labels.tif"
 _GLANCE = 1 << 16  # bytes, at the beginning and at the end
 _SECTION = re.compile(rb'"(images|videos|annotations|categories)"\s*:\s*\[')
@@ -29,6 +32,8 @@ class Kind(str, Enum):
     COCO = "coco"
     """Instances of images, or of videos."""
     PANOPTIC = "panoptic"
+    TRACKS = "tracks"
+    """Of the Cell Tracking Challenge."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Found:
     ----------
     kind : Kind
     path : Path
-        A JSON file, or the folder of a document.
+        A JSON file, the folder of a document, or a table of tracks.
     """
 
     kind: Kind
@@ -52,7 +57,8 @@ def find_annotations(path: Path) -> Found | None:
     Parameters
     ----------
     path : Path
-        A JSON file, the folder of a dataset, or the folder of a document, NAME.eomt.
+        A JSON file, the folder of a dataset, or the folder of a document, NAME.eomt; a table of
+        tracks, its folder, or the folder above it.
 
     Raises
     ------
@@ -62,7 +68,9 @@ def find_annotations(path: Path) -> Found | None:
     if path.is_dir():
         if _is_document(path):
             return Found(Kind.DOCUMENT, path)
-        return _in_folder(path)
+        return _in_folder(path) or _tracks_in(path)
+    if path.name in TRACK_TABLES and path.is_file():
+        return Found(Kind.TRACKS, path)
     if path.name == _TABLE and _is_document(path.parent):
         return Found(Kind.DOCUMENT, path.parent)
     if path.suffix.lower() != ".json" or not path.is_file() or not _looks_like_coco(path):
@@ -72,6 +80,12 @@ def find_annotations(path: Path) -> Found | None:
 
 def _is_document(folder: Path) -> bool:
     return (folder / _TABLE).is_file() and (folder / _LABELS).is_file()
+
+
+def _tracks_in(folder: Path) -> Found | None:
+    places = (place / name for place in (folder, folder / "TRA") for name in TRACK_TABLES)
+    table = next((path for path in places if path.is_file()), None)
+    return None if table is None else Found(Kind.TRACKS, table)
 
 
 def _in_folder(folder: Path) -> Found | None:

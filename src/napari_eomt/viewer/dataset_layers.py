@@ -9,7 +9,10 @@ from uuid import uuid4
 
 from napari_eomt.annotation.files import load_document
 from napari_eomt.errors import EomtError
+from napari_eomt.formats.ctc import read_ctc
+from napari_eomt.formats.ctc_images import challenge_images, find_frames
 from napari_eomt.inference.sources import open_source
+from napari_eomt.viewer.dataset_frames import DatasetFrames
 from napari_eomt.viewer.dataset_metadata import DOCUMENT, FILE, OPENED, origin_metadata
 from napari_eomt.viewer.features import FeatureTable
 from napari_eomt.viewer.image_layer import image_layer
@@ -52,11 +55,46 @@ def document_layers(folder: Path) -> tuple[list[LayerDataTuple], str]:
     if image is not None:
         return _layers(image, document, folder), ""
     name = folder.stem if ref is None else ref.name
-    data = (document.id_maps, {"name": f"{name} segments", **_described(document, {})}, "labels")
-    return [data], (
+    return [_objects(name, document)], (
         f"The image {name} of this document was not found. Open it, and then the document under "
         "Correct → Open in the EoMT dock, to go on with it."
     )
+
+
+def track_layers(table: Path) -> tuple[list[LayerDataTuple], str]:
+    """Return the layers of tracks of the Cell Tracking Challenge, and what to know about them.
+
+    The images are looked for where the challenge has them: those of ``01_GT/TRA`` and ``01_RES`` in
+    ``01``. Without them there are only the objects.
+
+    Raises
+    ------
+    DataError
+        If the table and its label images cannot be read, or do not fit each other.
+    """
+    document = read_ctc(table)
+    folder = challenge_images(table)
+    name = table.parent.name if folder is None else folder.name
+    if folder is None:
+        return [_objects(name, document)], (
+            f"The images of {table.parent} were not found, the objects alone are open."
+        )
+    (n_frames,), (height, width) = document.frame_shape, document.image_shape
+    paths = find_frames(folder)
+    if len(paths) != n_frames:
+        return [_objects(name, document)], (
+            f"{folder} has {len(paths)} images, {table.name} tells of {n_frames} frames: the "
+            "objects alone are open."
+        )
+    size = {"height": height, "width": width}
+    records = [{"id": k, "file_name": p.name, **size} for k, p in enumerate(paths)]
+    frames = DatasetFrames(paths[0], name, records, is_stack=True)
+    return _layers(image_layer(frames), document, table), ""
+
+
+def _objects(name: str, document: Document) -> LayerDataTuple:
+    about = {"name": f"{name} segments", **_described(document, {})}
+    return document.id_maps, about, "labels"
 
 
 def _layers(image: Image, document: Document, path: Path) -> list[LayerDataTuple]:

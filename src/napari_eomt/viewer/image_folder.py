@@ -178,7 +178,7 @@ class ImageFolder:
             found = find_annotations(folder)
         except EomtError as error:
             found, errors = None, [error]
-        if found is not None and found.kind is not Kind.DOCUMENT:
+        if found is not None and found.kind in (Kind.COCO, Kind.PANOPTIC):
             return self._open_dataset(found)
         paths, more = find_images([str(folder)])
         errors += more

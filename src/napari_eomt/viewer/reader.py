@@ -1,4 +1,4 @@
-"""Opens annotated images in napari: COCO, YouTube-VIS, panoptic datasets, and documents."""
+"""Opens annotated images in napari: COCO, YouTube-VIS, panoptic datasets, tracks, documents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(path: str) -> list[LayerDataTuple]:
     Parameters
     ----------
     path : str
-        A JSON file, or the folder of a dataset or document.
+        A JSON file, a table of tracks, or the folder of a dataset or document.
 
     Raises
     ------
@@ -43,17 +43,18 @@ def read(path: str) -> list[LayerDataTuple]:
     # Here, not above: napari asks for a reader before anyone wants to wait.
     from napari.utils.notifications import show_info
 
-    from napari_eomt.viewer.dataset_layers import document_layers, item_layers
+    from napari_eomt.viewer.dataset_layers import document_layers, item_layers, track_layers
     from napari_eomt.viewer.dataset_open import OpenDataset
 
     found = find_annotations(Path(path))
     if found is None:
         raise DataError(
-            f"{path} holds no annotations: a COCO, YouTube-VIS or panoptic JSON, or a document "
-            "NAME.eomt was expected."
+            f"{path} holds no annotations: a COCO, YouTube-VIS or panoptic JSON, tracks of the "
+            "Cell Tracking Challenge, or a document NAME.eomt was expected."
         )
-    if found.kind is Kind.DOCUMENT:
-        layers, note = document_layers(found.path)
+    if found.kind in (Kind.DOCUMENT, Kind.TRACKS):
+        open_layers = document_layers if found.kind is Kind.DOCUMENT else track_layers
+        layers, note = open_layers(found.path)
         if note:
             show_info(note)
         return layers
