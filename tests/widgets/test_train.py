@@ -83,7 +83,7 @@ def test_a_model_learns_and_is_used(qtbot, make_dock, drawn_set, tmp_path):
     page.view.use.click()
     assert dock.model.model == folder.name
     assert dock.model.card.folder == (folder / "checkpoints" / "last").resolve()
-    assert dock._tab(dock.tabs.currentIndex()) == "segment"
+    assert dock.page_of(dock.tabs.currentIndex()) == "segment"
     assert dock.bar.text.text().endswith("instead of tiny.")
     dock.bar.action.click()
     assert dock.model.model == "tiny"

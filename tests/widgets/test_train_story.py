@@ -73,7 +73,7 @@ def test_from_the_first_image_to_a_model_of_ones_own(dock, images, qtbot):
     # The model learns from them.
     dock.runner.run("learn")
     page = dock.train
-    assert dock._tab(dock.tabs.currentIndex()) == "learn"
+    assert dock.page_of(dock.tabs.currentIndex()) == "learn"
     qtbot.waitUntil(page.new.learn.isEnabled, timeout=WAIT_MS)
     assert page.data.kind == "folder"
     counts = page.data.counts.text()
@@ -96,7 +96,7 @@ def test_from_the_first_image_to_a_model_of_ones_own(dock, images, qtbot):
     dock.bar.action.click()  # back to the model of before, and again
     assert dock.model.model == DEFAULT_MODEL
     page.view.use.click()
-    assert dock._tab(dock.tabs.currentIndex()) == "segment"
+    assert dock.page_of(dock.tabs.currentIndex()) == "segment"
     assert dock.model.model == news.folder.name
     assert dock.folder.current == 2
     result = segment()

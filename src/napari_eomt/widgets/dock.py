@@ -21,7 +21,7 @@ from napari_eomt.annotation.image_store import FolderStore
 from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.models.catalog import DEFAULT_MODEL
-from napari_eomt.settings import load_settings, save_settings
+from napari_eomt.settings import load_settings
 from napari_eomt.viewer.canvas_context import CanvasContext
 from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.viewer.drawing import HINT, start_drawing
@@ -36,6 +36,7 @@ from napari_eomt.widgets.candidates import CandidateBar
 from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.closing import ClosingGuard
 from napari_eomt.widgets.current import Current
+from napari_eomt.widgets.dock_memory import DockMemory, saved_choices, saved_params
 from napari_eomt.widgets.doubt_colors import DoubtColors
 from napari_eomt.widgets.export import ExportPage
 from napari_eomt.widgets.fold import Fold
@@ -45,7 +46,7 @@ from napari_eomt.widgets.jobs import JobBar, Jobs
 from napari_eomt.widgets.model_advice import ModelAdvice
 from napari_eomt.widgets.model_dialog import ModelDialog
 from napari_eomt.widgets.model_library import ModelLibrary
-from napari_eomt.widgets.model_options import ModelOptions, RunChoice
+from napari_eomt.widgets.model_options import ModelOptions
 from napari_eomt.widgets.model_picker import ModelPicker
 from napari_eomt.widgets.opened import OpenedImages
 from napari_eomt.widgets.predict import SegmentPage
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.sessions import Recoverable
     from napari_eomt.models.card import ModelCard
-    from napari_eomt.settings import Settings
     from napari_eomt.widgets.download_job import JobFailure
     from napari_eomt.worker.messages import ModelRef
 
@@ -98,13 +98,13 @@ class EomtDock(QWidget):
         super().__init__(parent)
         self._viewer = napari_viewer
         self._context = CanvasContext(napari_viewer)
-        self._settings = load_settings()
+        settings = load_settings()
         self._owns_client = client is None
         self._has_left = False
         if client is None:
             client = WorkerClient(
-                proposals_bytes=self._settings.proposals_bytes,
-                trunk_bytes=self._settings.trunk_bytes,
+                proposals_bytes=settings.proposals_bytes,
+                trunk_bytes=settings.trunk_bytes,
             )
         self.jobs = Jobs(client, self)
         self.results = Results(napari_viewer)
@@ -112,7 +112,7 @@ class EomtDock(QWidget):
         self.bar = JobBar()
         self.image = ImagePicker(napari_viewer)
         self.library = ModelLibrary(self)
-        self.model = ModelPicker(self.library, self._settings.model or DEFAULT_MODEL)
+        self.model = ModelPicker(self.library, settings.model or DEFAULT_MODEL)
         self.models: ModelDialog | None = None
         self.page = SegmentPage(
             napari_viewer,
@@ -121,7 +121,7 @@ class EomtDock(QWidget):
             self.results,
             self.current,
             self._model,
-            _params(self._settings.predict),
+            saved_params(settings.predict),
         )
         self.doubts = Doubts()
         self.annotate = AnnotatePage(napari_viewer, self.current, self.doubts)
@@ -153,7 +153,7 @@ class EomtDock(QWidget):
         )
         self.images = ImageList(self.folder, self.prefetch)
         self.runner.handle("next_image", self.images.open_next)
-        self.export = ExportPage(self.current, self.folder, self._settings.export)
+        self.export = ExportPage(self.current, self.folder, settings.export)
         self.runner.handle("export", lambda: self.show_page("export"))
         self.train = TrainPage(
             self.current,
@@ -162,7 +162,7 @@ class EomtDock(QWidget):
             self.library,
             self.model,
             lambda name: self.options.ref(name),
-            self._settings.train,
+            settings.train,
         )
         self.runner.handle("learn", lambda: self.show_page("learn"))
         self.saving = SavingStrip(napari_viewer, self.current, self.work)
@@ -171,9 +171,10 @@ class EomtDock(QWidget):
         self.keys: CheatSheet | None = None
         self.images_fold = Fold("Folder of images")
         self.tabs = QTabWidget()
-        self.options = ModelOptions(self.page.form.advanced_grid, _choices(self._settings), self)
+        self.options = ModelOptions(self.page.form.advanced_grid, saved_choices(settings), self)
+        self.memory = DockMemory(self, settings)
         self._lay_out()
-        self._restore()
+        self.memory.restore()
 
         self._save_timer = QTimer(self)
         self._save_timer.setSingleShot(True)
@@ -216,7 +217,7 @@ class EomtDock(QWidget):
         self.results.changed.connect(self._forget_doubts)
         self.tabs.currentChanged.connect(self._on_tab)
         napari_viewer.layers.selection.events.active.connect(self._on_active)
-        for fold in self._folds().values():
+        for fold in self.folds().values():
             fold.toggled.connect(self._save_timer.start)
         napari_viewer.events.theme.connect(self._on_theme)
         self._on_theme()
@@ -278,7 +279,7 @@ class EomtDock(QWidget):
     def show_page(self, name: str) -> None:
         """Bring a page to the front: "segment", "correct", "learn" or "export"."""
         for k in range(self.tabs.count()):
-            if self._tab(k) == name:
+            if self.page_of(k) == name:
                 self.tabs.setCurrentIndex(k)
 
     def _decided(self) -> PredictParams:
@@ -405,19 +406,13 @@ class EomtDock(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.bar)
 
-    def _restore(self) -> None:
-        self.options.choose(self._settings.device, self._settings.dtype)
-        self.page.outlines.setChecked(self._settings.outlines)
-        self.page.by_category.setChecked(self._settings.by_category)
-        for name, fold in self._folds().items():
-            fold.set_open(name in self._settings.open_folds)
-        self.show_page(self._settings.page)
-
-    def _tab(self, k: int) -> str:
+    def page_of(self, k: int) -> str:
+        """Return the name of the page of a tab."""
         widget = self.tabs.widget(k)
         return "" if widget is None else str(widget.objectName())
 
-    def _folds(self) -> dict[str, Fold]:
+    def folds(self) -> dict[str, Fold]:
+        """Return what can be unfolded, by the names that are saved."""
         return {
             "input": self.page.form.input,
             "advanced": self.page.form.advanced,
@@ -456,7 +451,7 @@ class EomtDock(QWidget):
     def _on_tab(self, k: int) -> None:
         self._save_timer.start()
         result = self.current.result
-        if self._tab(k) == "correct" and result is not None:
+        if self.page_of(k) == "correct" and result is not None:
             # Where objects are painted and picked.
             self._viewer.layers.selection.active = result.view.layer
 
@@ -514,44 +509,4 @@ class EomtDock(QWidget):
         self._viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
 
     def _save(self) -> None:
-        try:
-            predict = self.page.form.params().model_dump(exclude_defaults=True)
-        except ValidationError:
-            return  # the page says so; what was right before stays saved
-        self._settings = self._settings.model_copy(
-            update={
-                "model": self.model.model,
-                "input_sizes": {
-                    name: choice.input_size
-                    for name, choice in self.options.chosen.items()
-                    if choice.input_size is not None
-                },
-                "compiled": tuple(n for n, c in self.options.chosen.items() if c.compiled),
-                "device": str(self.options.device.currentData()),
-                "dtype": str(self.options.dtype.currentData()),
-                "predict": predict,
-                "outlines": self.page.outlines.isChecked(),
-                "by_category": self.page.by_category.isChecked(),
-                "export": self.export.form.values(),
-                "train": self.train.values(),
-                "page": self._tab(self.tabs.currentIndex()),
-                "open_folds": tuple(n for n, fold in self._folds().items() if fold.is_open),
-            }
-        )
-        save_settings(self._settings)
-
-
-def _choices(settings: Settings) -> dict[str, RunChoice]:
-    """Return what was chosen last time for each model that does not run as it is."""
-    return {
-        name: RunChoice(settings.input_sizes.get(name), name in settings.compiled)
-        for name in {*settings.input_sizes, *settings.compiled}
-    }
-
-
-def _params(saved: dict[str, Any]) -> PredictParams:
-    """Return the parameters of last time; the defaults if another version saved them."""
-    try:
-        return PredictParams(**saved)
-    except ValidationError:
-        return PredictParams()
+        self.memory.save()
