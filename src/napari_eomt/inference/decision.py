@@ -95,12 +95,15 @@ class Decision:
         one's, of fused stuff the first. Empty for the semantic task, where all queries speak.
     uncertainty : tuple of Uncertainty
         Of each segment, likewise.
+    members : tuple of tuple of (view, query)
+        Of each segment all queries that it was made of, its own first; of stuff that one alone.
     """
 
     segmentation: Segmentation
     n_full_tiles: int
     queries: tuple[QueryId, ...] = ()
     uncertainty: tuple[Uncertainty, ...] = ()
+    members: tuple[tuple[QueryId, ...], ...] = ()
 
 
 class DecisionMemory:
@@ -208,7 +211,15 @@ class Decider:
             found = _only(found, self._is_wanted()[found.labels])
         queries = tuple(divmod(q, self._card.n_queries) for q in found.queries.tolist())
         uncertainty = self._doubts.result(queries)
-        return Decision(self._segmentation(found), self._n_full, queries, uncertainty)
+        members = tuple((query,) for query in queries)
+        if found.members is not None:
+            parts = ([divmod(q, self._card.n_queries) for q in one] for one in found.members)
+            members = tuple(
+                (query, *(part for part in others if part != query))
+                for query, others in zip(queries, parts, strict=True)
+            )
+        segmentation = self._segmentation(found)
+        return Decision(segmentation, self._n_full, queries, uncertainty, members)
 
     def _is_wanted(self) -> npt.NDArray[np.bool_]:
         """Whether segments of each label are kept."""
@@ -382,4 +393,5 @@ def _only(found: QuerySegments, is_kept: npt.NDArray[np.bool_]) -> QuerySegments
         queries=found.queries[kept],
         areas=found.areas[kept],
         boxes=None if found.boxes is None else tuple(found.boxes[i] for i in kept),
+        members=None if found.members is None else tuple(found.members[i] for i in kept),
     )

@@ -103,14 +103,14 @@ class Forward:
         # Another one after a retry with less: what is kept is of the same precision and device.
         fingerprint = None if cache is None or content_of is None else segmenter.trunk_fingerprint
         if cache is None or content_of is None or fingerprint is None:
-            return segmenter.forward(_stacked(tiles, pixels_of)), {}
+            return segmenter.forward(stacked(tiles, pixels_of)), {}
         keys = [tokens_key(fingerprint, content_of(tile)) for tile in tiles]
         kept = [cache.get(key) for key in keys]
         missing = [i for i, tokens in enumerate(kept) if tokens is None]
         found = [tokens for tokens in kept if tokens is not None]
         if not missing:
             return segmenter.decode(torch.stack(found).to(segmenter.device)), {}
-        made = segmenter.trunk(_stacked([tiles[i] for i in missing], pixels_of))
+        made = segmenter.trunk(stacked([tiles[i] for i in missing], pixels_of))
         new = {keys[i]: tokens for i, tokens in zip(missing, made, strict=True)}
         if not found:
             return segmenter.decode(made), new
@@ -157,7 +157,8 @@ class Forward:
         self.notes = [note]
 
 
-def _stacked(
+def stacked(
     tiles: Sequence[Tile], pixels_of: Callable[[Tile], npt.NDArray[np.float32]]
 ) -> torch.Tensor:
+    """Return the pixels of some views as one batch, (B, 3, S, S)."""
     return torch.from_numpy(np.stack([pixels_of(tile) for tile in tiles]))

@@ -46,7 +46,7 @@ class Prediction:
         Side of a typical object, in pixels of the image, that set the zoom.
     notes : tuple of str
         What the user should know, such as what was done when memory ran out.
-    queries, uncertainty
+    queries, uncertainty, members
         As in `Decision`, of each segment.
     """
 
@@ -58,6 +58,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     queries: tuple[QueryId, ...] = ()
     uncertainty: tuple[Uncertainty, ...] = ()
+    members: tuple[tuple[QueryId, ...], ...] = ()
 
 
 def iter_predict(
@@ -68,6 +69,7 @@ def iter_predict(
     keep_bytes: int = KEEP_BYTES,
     object_size: float | None = None,
     trunks: TrunkCache | None = None,
+    forward: Forward | None = None,
 ) -> Generator[Progress, None, Prediction]:
     """Segment an image, tile by tile; each step is progress and a place to stop.
 
@@ -84,6 +86,9 @@ def iter_predict(
         instead of measuring again.
     trunks : TrunkCache, optional
         What models have made of views before their queries come, if it is to be kept.
+    forward : Forward, optional
+        What runs the model over the views, if it is to remember something of them; object sizes
+        are measured without.
 
     Returns
     -------
@@ -100,7 +105,8 @@ def iter_predict(
     task_of(params, card)
     rgb = to_rgb8(frame, params, card)
     shape = (rgb.shape[0], rgb.shape[1])
-    forward = Forward(segmenter, trunks)
+    plain = Forward(segmenter, trunks)
+    forward = forward or plain
     if params.object_size != "auto":
         object_size = None if params.object_size == "as_is" else params.object_size
     elif not (card.object_size and is_tiled(shape, card, params)):
@@ -108,7 +114,7 @@ def iter_predict(
     elif card.typical_size is not None:
         object_size = card.typical_size
     elif object_size is None:
-        object_size = yield from iter_measure(rgb, forward, params)
+        object_size = yield from iter_measure(rgb, plain, params)
     plan = make_plan(shape, card, params, object_size)
     cut = CanvasViews(resize(rgb, plan.canvas), card)
     memory = DecisionMemory() if keep_bytes else None
@@ -138,9 +144,10 @@ def iter_predict(
         len(plan.tiles),
         decision.n_full_tiles,
         object_size,
-        tuple(forward.notes),
+        tuple(dict.fromkeys((*plain.notes, *forward.notes))),
         decision.queries,
         decision.uncertainty,
+        decision.members,
     )
 
 

@@ -35,6 +35,8 @@ class QuerySegments:
         Pixels in `id_map`.
     boxes : tuple of (y0, x0, y1, x1), or None
         Around them, half-open; None where nobody has looked yet.
+    members : tuple of tuple of int, or None
+        Of what tiles made together, the queries of all its pieces; None where there are no pieces.
     """
 
     id_map: IdMap
@@ -43,6 +45,7 @@ class QuerySegments:
     queries: npt.NDArray[np.int64]
     areas: npt.NDArray[np.int64]
     boxes: tuple[Box, ...] | None = None
+    members: tuple[tuple[int, ...], ...] | None = None
 
 
 def check_logits(class_logits: torch.Tensor, mask_logits: torch.Tensor) -> None:

@@ -154,9 +154,10 @@ class Stitcher:
     def result(self) -> QuerySegments:
         """Return the merged segments of all tiles."""
         groups = [group for group in self._groups() if self._is_decided(group)]
-        objects = [self._merge(group) for group in groups]
+        merged = [(self._merge(group), tuple(piece.query for piece in group)) for group in groups]
         # The best is painted last, so that it wins where two remain on one pixel.
-        objects.sort(key=lambda piece: piece.score)
+        merged.sort(key=lambda one: one[0].score)
+        objects = [piece for piece, _ in merged]
         labels = sorted(self._stuff_scores)
         n_stuff = len(labels)
         n = n_stuff + len(objects)
@@ -189,6 +190,7 @@ class Stitcher:
             id_map = renumber(id_map, new_ids)
         facts = [(label, *self._stuff_scores[label]) for label in labels]
         facts += [(piece.label, piece.score, piece.query) for piece in objects]
+        members = [(query,) for _, _, query in facts[:n_stuff]] + [queries for _, queries in merged]
         return QuerySegments(
             id_map=id_map,
             labels=np.array([facts[i - 1][0] for i in old], np.int64),
@@ -196,6 +198,7 @@ class Stitcher:
             queries=np.array([facts[i - 1][2] for i in old], np.int64),
             areas=visible[old],
             boxes=None if n_stuff else tuple(boxes),
+            members=tuple(members[i - 1] for i in old),
         )
 
     def _write_stuff(self, region: Tile, found: QuerySegments) -> None:

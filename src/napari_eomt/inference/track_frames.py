@@ -51,10 +51,12 @@ class Link:
     parent_id: int | None = None
 
 
-def given_tracks(seen: Sequence[Seen], frame: int) -> dict[int, int]:
+def given_tracks(
+    seen: Sequence[Seen], frame: int, known: Mapping[int, int] | None = None
+) -> dict[int, int]:
     """Return the tracks of the segments that keep theirs, by their positions.
 
-    Those are locked segments that have one.
+    Those are locked segments that have one, and those whose track is known, by their ids.
 
     Raises
     ------
@@ -63,8 +65,9 @@ def given_tracks(seen: Sequence[Seen], frame: int) -> dict[int, int]:
     """
     given: dict[int, int] = {}
     for j, one in enumerate(seen):
-        track_id = one.segment.track_id
-        if track_id is None or not one.segment.is_locked:
+        track_id = one.segment.track_id if one.segment.is_locked else None
+        track_id = (known or {}).get(one.segment.id, track_id)
+        if track_id is None:
             continue
         if not 1 <= track_id <= MAX_ID:
             raise DataError(
@@ -105,6 +108,8 @@ def in_track_ids(
         one = seen[j]
         i = track.track_id
         segment = replace(one.segment, id=i, track_id=i, area=one.area, bbox=one.box)
+        if track.parent_id is not None:
+            segment = replace(segment, parent_track_id=track.parent_id)
         if not segment.is_locked:
             segment = replace(segment, category_id=track.category_id, score=track.score)
         segments.append(segment)

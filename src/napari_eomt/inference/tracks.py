@@ -20,8 +20,9 @@ from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.track_splits import find_splits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from napari_eomt.inference.track_match import Candidates
     from napari_eomt.inference.track_memory import Seen
     from napari_eomt.structures.segments import Segmentation
 
@@ -43,6 +44,8 @@ class Linker:
         How the segments of the last frame came by their tracks, in the order of their ids.
     ended : tuple of int
         Tracks that were given up, or have divided, with the last frame.
+    ids : dict of int to int
+        The track of each segment of the last frame that has one, by the segment's id before.
     n_frames : int
         Frames so far.
     next_id : int
@@ -56,11 +59,14 @@ class Linker:
         self.tracks: list[TrackMemory] = []
         self.links: tuple[Link, ...] = ()
         self.ended: tuple[int, ...] = ()
+        self.ids: dict[int, int] = {}
         self.n_frames = 0
         self.next_id = first_id
         self.shape: tuple[int, int] | None = None
 
-    def link(self, segmentation: Segmentation) -> Segmentation:
+    def link(
+        self, segmentation: Segmentation, known: Mapping[int, int] | None = None
+    ) -> Segmentation:
         """Return the next frame with track ids.
 
         A locked segment that has a track keeps it, and with it what a person decided; so may a
@@ -70,6 +76,8 @@ class Linker:
         ----------
         segmentation : Segmentation
             Of the size of the frames before.
+        known : mapping of int to int, optional
+            The track of segments that are no longer in question, by the segment's id.
 
         Returns
         -------
@@ -89,15 +97,15 @@ class Linker:
                 f"{self.shape}. A video has frames of one size: track the others by themselves."
             )
         seen = look(segmentation)
-        given = given_tracks(seen, self.n_frames)
+        given = given_tracks(seen, self.n_frames, known or {})
         self.shape = segmentation.shape
         self.next_id = max([self.next_id, *(i + 1 for i in given.values())])
-        known = {track.track_id: track for track in self.tracks}
+        open_ = {track.track_id: track for track in self.tracks}
         of_seen: dict[int, tuple[TrackMemory, Link]] = {}
         for j, track_id in given.items():
-            track = known.pop(track_id, None) or TrackMemory(track_id, seen[j])
+            track = open_.pop(track_id, None) or TrackMemory(track_id, seen[j])
             of_seen[j] = track, Link(track_id, "given", n_missed=track.n_missed)
-        self._continue(list(known.values()), seen, segmentation, of_seen)
+        self._continue(list(open_.values()), seen, segmentation, of_seen)
         kept = {track.track_id: track.after(seen[j]) for j, (track, _) in of_seen.items()}
         self.links = tuple(
             replace(link, score=seen[j].segment.score)
@@ -110,9 +118,33 @@ class Linker:
         kept |= {t.track_id: t for t in missed if t.track_id not in set(gone)}
         self.tracks = [kept[i] for i in sorted(kept)]
         self.n_frames += 1
+        self.ids = {seen[j].segment.id: t.track_id for j, (t, _) in of_seen.items()}
         return in_track_ids(
             segmentation, {j: kept[t.track_id] for j, (t, _) in of_seen.items()}, seen
         )
+
+    def expect(self, segmentation: Segmentation) -> None:
+        """Say where tracks are that it does not know, in the frame that comes next.
+
+        So a run goes on from a frame whose tracks are there already, although none of the frames
+        before it were linked here.
+
+        Parameters
+        ----------
+        segmentation : Segmentation
+            Its segments that have a track, and are no track's that may go on.
+        """
+        known = {track.track_id for track in self.tracks}
+        for one in look(segmentation):
+            track_id = one.segment.track_id
+            if track_id is None or track_id in known or not 1 <= track_id <= MAX_ID:
+                continue
+            known.add(track_id)
+            track = TrackMemory(track_id, one, parent_id=one.segment.parent_track_id).after(one)
+            # What it scores there, the frame itself is going to say.
+            self.tracks = [*self.tracks, replace(track, score_sum=0.0, n_scores=0)]
+            self.next_id = max(self.next_id, track_id + 1)
+        self.tracks.sort(key=lambda track: track.track_id)
 
     def _continue(
         self,
@@ -137,15 +169,14 @@ class Linker:
         candidates = find_candidates(
             things, [seen[j] for j in objects], segmentation.id_map, self.params
         )
-        chosen = assign(candidates)
-        for k, doubt in zip(chosen.tolist(), doubts(candidates, chosen).tolist(), strict=True):
-            track = things[candidates.track[k]]
-            of_seen[objects[candidates.seen[k]]] = (
+        for i, k, iou, doubt in self._matched(things, [seen[j] for j in objects], candidates):
+            track = things[i]
+            of_seen[objects[k]] = (
                 track,
                 Link(
                     track.track_id,
                     "returned" if track.n_missed else "continued",
-                    float(candidates.iou[k]),
+                    iou,
                     doubt,
                     n_missed=track.n_missed,
                 ),
@@ -159,6 +190,16 @@ class Linker:
             if j not in of_seen and (score is None or score >= self.params.birth_score):
                 born = self._new(seen[j])
                 of_seen[j] = born, Link(born.track_id, "born", doubt=doubt_of.get(j, 0.0))
+
+    def _matched(
+        self, tracks: Sequence[TrackMemory], seen: Sequence[Seen], candidates: Candidates
+    ) -> list[tuple[int, int, float, float]]:
+        """Return which track continues in which object: positions of both, IoU, and doubt."""
+        chosen = assign(candidates)
+        return [
+            (int(candidates.track[k]), int(candidates.seen[k]), float(candidates.iou[k]), doubt)
+            for k, doubt in zip(chosen, doubts(candidates, chosen).tolist(), strict=True)
+        ]
 
     def _split(
         self,
