@@ -35,8 +35,8 @@ def drawn(paths, n_frames=8, size=SIZE):
     return document
 
 
-def doubts_of(document, numbers=None):
-    return identity_doubts(document, TrackIndex.of(document), numbers)
+def doubts_of(document, wanted=None):
+    return identity_doubts(document, TrackIndex.of(document), wanted)
 
 
 STILL = {1: [(5, 5)] * 8, 2: [(5, 17)] * 8, 3: [(30, 60)] * 8}
@@ -93,7 +93,7 @@ def test_a_track_that_begins_where_another_ends_is_doubted_unless_it_is_its_chil
 
 def test_only_the_tracks_that_are_asked_for_are_judged_and_stuff_is_not():
     document = drawn(STILL)
-    assert {i for _, i in doubts_of(document, [2, 99])} == {2}
+    assert {i for _, i in doubts_of(document, {2: None, 99: None})} == {2}
     before = document.segments(3)[2]
     change = SegmentChange(3, before, replace(before, category_id=2, is_thing=False))
     document.apply(Edit("", segments=(change,)))
@@ -106,3 +106,21 @@ def test_the_parts_make_one_doubt():
     assert IdentityDoubt(0.5, 0.5).score == pytest.approx(0.75)
     parts = np.random.default_rng(0).random(4).tolist()
     assert max(parts) <= IdentityDoubt(*parts).score <= 1
+
+
+def test_a_few_steps_are_judged_as_all_of_them():
+    random = np.random.default_rng(1)
+    paths = {
+        i: [
+            tuple(map(int, random.integers(0, 48, 2))) if random.random() < 0.8 else None
+            for _ in STILL[1]
+        ]
+        for i in (1, 2, 3)
+    }
+    document = drawn(paths)
+    whole = doubts_of(document)
+    assert doubts_of(document, {2: (3, 4, 7), 1: (5,)}) == {
+        (f, i): doubt
+        for (f, i), doubt in whole.items()
+        if (f, i) in {(3, 2), (4, 2), (7, 2), (5, 1)}
+    }

@@ -16,7 +16,7 @@ import numpy as np
 from napari_eomt.structures.segments import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Mapping
 
     import numpy.typing as npt
 
@@ -76,7 +76,9 @@ class IdentityDoubt:
 
 
 def identity_doubts(
-    document: Document, index: TrackIndex, numbers: Iterable[int] | None = None
+    document: Document,
+    index: TrackIndex,
+    wanted: Mapping[int, Collection[int] | None] | None = None,
 ) -> dict[Key, IdentityDoubt]:
     """Return how doubtful the steps of tracks are, by the segment at the end of each step.
 
@@ -84,18 +86,20 @@ def identity_doubts(
     ----------
     document : Document
     index : TrackIndex
-    numbers : iterable of int, optional
-        Only of these tracks; those that there are not are passed over.
+    wanted : mapping of int to collection of int or None, optional
+        Only of these tracks, and of each only the steps that end in these frames (None: all of
+        them). Tracks and frames that there are not are passed over.
 
     Returns
     -------
     dict of (frame, id) to IdentityDoubt
         Of things, not of areas of stuff. First frames of tracks are in it where another track
-        without children ends there.
+        has ended in its place.
     """
     found: dict[Key, IdentityDoubt] = {}
-    for number in index.members if numbers is None else numbers:
-        found.update(_of_track(document, index, index.keys(number)))
+    for number in index.members if wanted is None else wanted:
+        frames = None if wanted is None else wanted[number]
+        found.update(_of_track(document, index, index.keys(number), frames))
     return found
 
 
@@ -111,21 +115,43 @@ class _Mask:
     x: float
 
 
-def _of_track(document: Document, index: TrackIndex, keys: list[Key]) -> dict[Key, IdentityDoubt]:
+def _of_track(
+    document: Document, index: TrackIndex, keys: list[Key], frames: Collection[int] | None
+) -> dict[Key, IdentityDoubt]:
     found: dict[Key, IdentityDoubt] = {}
-    masks = [mask for key in keys if (mask := _mask(document, key)) is not None]
-    if masks and masks[0].key[0] > 0:
-        born = _birth(document, index, masks[0])
-        if born > 0:
-            found[masks[0].key] = IdentityDoubt(switch=born)
-    # Of one step before alone, a jump would be expected again in the next frame.
-    steps = [(0.0, 0.0), (0.0, 0.0)]
-    for before, after in pairwise(masks):
-        found[after.key] = _step(document, before, after, steps)
-        n_frames = after.key[0] - before.key[0]
-        step = (after.y - before.y) / n_frames, (after.x - before.x) / n_frames
-        steps = [steps[1], step]
+    keys = [key for key in keys if _is_thing(document, key)]
+    masks: dict[Key, _Mask | None] = {}
+
+    def mask(at: int) -> _Mask | None:
+        if keys[at] not in masks:
+            masks[keys[at]] = _mask(document, keys[at])
+        return masks[keys[at]]
+
+    for at, key in enumerate(keys):
+        if frames is not None and key[0] not in frames:
+            continue
+        after = mask(at)
+        if after is None:
+            continue
+        if at == 0:
+            born = _birth(document, index, after) if key[0] > 0 else 0.0
+            if born > 0:
+                found[key] = IdentityDoubt(switch=born)
+            continue
+        # Of one step before alone, a jump would be expected again in the next frame.
+        before, *earlier = (mask(k) if k >= 0 else None for k in range(at - 1, at - 4, -1))
+        if before is not None:
+            steps = [_velocity(a, b) for a, b in pairwise((before, *earlier))]
+            found[key] = _step(document, before, after, steps)
     return found
+
+
+def _velocity(after: _Mask | None, before: _Mask | None) -> tuple[float, float]:
+    """Return how far a thing moves in a frame, (y, x) in pixels; nothing where it is not known."""
+    if after is None or before is None:
+        return 0.0, 0.0
+    n_frames = after.key[0] - before.key[0]
+    return (after.y - before.y) / n_frames, (after.x - before.x) / n_frames
 
 
 def _step(
@@ -179,14 +205,17 @@ def _shared(
     return kept, {i: part for i, part in parts.items() if i in segments and segments[i].is_thing}
 
 
+def _is_thing(document: Document, key: Key) -> bool:
+    segment = document.segments(key[0]).get(key[1])
+    return segment is not None and segment.is_thing and segment.status is not Status.REJECTED
+
+
 def _mask(document: Document, key: Key) -> _Mask | None:
     frame, i = key
-    segment = document.segments(frame).get(i)
-    if segment is None or not segment.is_thing or segment.status is Status.REJECTED:
-        return None
-    y0, x0, y1, x1 = segment.bbox
+    box = document.segments(frame)[i].bbox
+    y0, x0, y1, x1 = box
     mask = document.id_map(frame)[y0:y1, x0:x1] == i
     y, x = np.nonzero(mask)
     if not len(y):
         return None
-    return _Mask(key, segment.bbox, mask, len(y), float(y0 + y.mean()), float(x0 + x.mean()))
+    return _Mask(key, box, mask, len(y), float(y0 + y.mean()), float(x0 + x.mean()))
