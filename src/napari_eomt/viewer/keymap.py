@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.key_bindings import coerce_keybinding
 
-from napari_eomt.viewer import actions
+from napari_eomt.viewer import actions, track_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +41,8 @@ class Needs(str, Enum):
     SELECTION = "selection"
     """An object that is selected, or under the cursor."""
     CANDIDATE = "candidate"
+    TRACK = "track"
+    """An object that is selected in whatever frame, or under the cursor; of several frames."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Action:
 
 
 def _actions() -> tuple[Action, ...]:
-    image, result, some, candidate = Needs
+    image, result, some, candidate, track = Needs
     review, objects, shape = "Review", "Objects", "Shape"
     time, propose, any_ = "Frames", "Candidates", "Everywhere"
     table = [
@@ -203,6 +205,10 @@ def _actions() -> tuple[Action, ...]:
         Action(
             "previous_frame", (",",), "Previous frame with objects",
             "Go to the previous frame that has objects.", result, time, actions.previous_frame,
+        ),
+        *(
+            Action(name, (key,), title, tooltip, track, track_keys.GROUP, run)
+            for name, key, title, tooltip, run in track_keys.ROWS
         ),
         Action(
             "next_candidate", ("C",), "Next candidate",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QAction, QKeySequence
 from qtpy.QtWidgets import QMenu, QPushButton, QVBoxLayout, QWidget
 
+from napari_eomt.viewer import track_keys
 from napari_eomt.viewer.keymap import ACTIONS, BY_NAME, Action
 from napari_eomt.widgets.flow import FlowLayout
 
@@ -20,7 +21,7 @@ BUTTONS = ("merge", "split", "delete", "lock", "undo", "redo")
 Those of the review have theirs in the review's strip, those of candidates in their bar.
 """
 
-_IN_FRAMES = "Frames"
+_IN_FRAMES = ("Frames", track_keys.GROUP)
 
 
 class ActionBar(QWidget):
@@ -66,6 +67,9 @@ class ActionBar(QWidget):
     def _menu(self) -> QMenu:
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
+        # Of their own, or the menu would be higher than many a screen.
+        self.tracks = QMenu(track_keys.GROUP, menu)
+        self.tracks.setToolTipsVisible(True)
         with_button = {*BUTTONS, "keys", "segment"}
         group = ""
         for action in ACTIONS:
@@ -73,14 +77,17 @@ class ActionBar(QWidget):
                 continue
             if action.group != group:
                 group = action.group
-                self._sections[group] = menu.addSection(group)
+                if group == track_keys.GROUP:
+                    menu.addMenu(self.tracks)
+                else:
+                    self._sections[group] = menu.addSection(group)
             entry = QAction(action.title, menu)
             # Shown, not bound: the keys are bound once, in the canvas and on the page.
             shown = QKeySequence(action.keys[0]).toString(QKeySequence.SequenceFormat.NativeText)
             entry.setText(f"{action.title}\t{shown}")
             entry.setToolTip(action.hint)
             entry.triggered.connect(partial(self._on_click, action.name))
-            menu.addAction(entry)
+            (self.tracks if group == track_keys.GROUP else menu).addAction(entry)
             self.entries[action.name] = entry
         return menu
 
@@ -95,10 +102,10 @@ class ActionBar(QWidget):
         for name, entry in self.entries.items():
             action = BY_NAME[name]
             entry.setEnabled(runner.is_possible(action))
-            entry.setVisible(action.group != _IN_FRAMES or runner.n_frames > 1)
-        frames = self._sections.get(_IN_FRAMES)
-        if frames is not None:
-            frames.setVisible(runner.n_frames > 1)
+            entry.setVisible(action.group not in _IN_FRAMES or runner.n_frames > 1)
+        for heading in (self._sections.get(_IN_FRAMES[0]), self.tracks.menuAction()):
+            if heading is not None:
+                heading.setVisible(runner.n_frames > 1)
         self.buttons["split"].setChecked(runner.line.is_on)
         place = runner.place
         for name in ("undo", "redo"):

@@ -126,6 +126,8 @@ class ActionRunner(QObject):
             return False
         if action.needs is Needs.CANDIDATE:
             return self._has_candidate()
+        if action.needs is Needs.TRACK:
+            return self.n_frames > 1 and bool(session.selection or action.name == "next_doubt")
         if action.name in ("undo", "redo"):
             return bool(session.undo_name if action.name == "undo" else session.redo_name)
         n_needed = 2 if action.name == "merge" else 1
