@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from napari_eomt.inference.params import PredictParams
     from napari_eomt.inference.predict import predict, propose
     from napari_eomt.inference.proposals import Proposals
+    from napari_eomt.inference.track_params import TrackParams
+    from napari_eomt.inference.video import VideoTracker, iter_video
     from napari_eomt.models.catalog import bundled_models
     from napari_eomt.models.load import load_segmenter
     from napari_eomt.structures.segments import Segment, Segmentation
@@ -34,10 +36,13 @@ _HOMES = {
     "Run": "training.runs",
     "Segment": "structures.segments",
     "Segmentation": "structures.segments",
+    "TrackParams": "inference.track_params",
     "TrainParams": "training.params",
+    "VideoTracker": "inference.video",
     "WorkerError": "errors",
     "bundled_models": "models.catalog",
     "evaluate": "evaluation.evaluate",
+    "iter_video": "inference.video",
     "list_runs": "training.runs",
     "load_dataset": "formats.dataset",
     "load_run": "training.runs",
@@ -57,10 +62,13 @@ __all__ = [
     "Run",
     "Segment",
     "Segmentation",
+    "TrackParams",
     "TrainParams",
+    "VideoTracker",
     "WorkerError",
     "bundled_models",
     "evaluate",
+    "iter_video",
     "list_runs",
     "load_dataset",
     "load_run",

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from tests.tiny_models import save_tiny
 
@@ -12,7 +13,7 @@ from napari_eomt.errors import DataError, ModelError, OutputError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.predict import predict
 from napari_eomt.inference.track_params import TrackParams
-from napari_eomt.inference.video import VideoTracker
+from napari_eomt.inference.video import VideoTracker, iter_video
 from napari_eomt.inference.video_state import VideoState
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.videomt import VideomtSegmenter
@@ -283,3 +284,46 @@ def test_a_new_scene_has_new_tracks(video_model, image_model):
         old = {s.id for s in before.segmentation.segments}
         assert not old & {s.id for s in after.segmentation.segments}
         np.testing.assert_array_equal(before.segmentation.id_map > 0, after.segmentation.id_map > 0)
+
+
+@pytest.mark.parametrize("look_ahead", [0, 3])
+def test_iter_video_gives_what_the_tracker_gives(video_model, image_model, look_ahead, tmp_path):
+    frames = clip(4)
+    tifffile.imwrite(tmp_path / "a.tif", frames, photometric="minisblack")
+    for model, changes in ((video_model, ANY.model_dump()), (image_model, {})):
+        params = PredictParams(**changes)
+        through = track(VideoTracker(model, params, FORGIVING), frames)
+        for source in (frames, tmp_path / "a.tif"):
+            found = iter_video(source, model, params, track=FORGIVING, look_ahead=look_ahead)
+            for one, other in zip(through, found, strict=True):
+                np.testing.assert_array_equal(one.segmentation.id_map, other.id_map)
+                assert one.segmentation.segments == other.segments
+
+
+def test_iter_video_goes_on_from_a_state(image_model, tmp_path):
+    frames = clip(4)
+    through = [f.id_map for f in iter_video(frames, image_model, min_area=5, max_gap=1)]
+    tracker = VideoTracker(image_model, PredictParams(min_area=5), TrackParams(max_gap=1))
+    found = iter_video(frames, image_model, state=tracker)
+    first = [next(found).id_map, next(found).id_map]
+    found.close()
+    assert tracker.n_frames == 2
+    tracker.save(tmp_path / "state")
+    state = tracker.state()
+    for known in (tracker, state, tmp_path / "state"):
+        rest = iter_video(frames, image_model, state=known, start=2)
+        np.testing.assert_array_equal([*first, *(f.id_map for f in rest)], through)
+    with pytest.raises(DataError, match="another max_gap"):
+        iter_video(frames, image_model, state=state, max_gap=2)
+    with pytest.raises(ValueError, match="has its own parameters"):
+        iter_video(frames, image_model, state=tracker, max_gap=2)
+
+
+def test_iter_video_names_the_frame_that_is_bad(image_model):
+    frames = [*clip(2), np.full((80, 100), np.nan), *clip(1)]
+    found = iter_video(frames, image_model)
+    next(found), next(found)
+    with pytest.raises(DataError, match="Frame 2: "):
+        next(found)
+    with pytest.raises(DataError, match="Frame 1: The frame is"):
+        list(iter_video([clip(1)[0], clip(1)[0][:40]], image_model))

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import copy
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from napari_eomt.errors import DataError, ModelError
+from napari_eomt.errors import DataError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import task_of
 from napari_eomt.inference.predict import iter_predict
+from napari_eomt.inference.proposals import changed
 from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.tracks import Linker
 from napari_eomt.inference.video_forward import VideoForward
+from napari_eomt.inference.video_frames import iter_ahead, iter_frames
 from napari_eomt.inference.video_given import lay_over
 from napari_eomt.inference.video_queries import QueryLinker
-from napari_eomt.inference.video_state import ModelIdentity, VideoState
-from napari_eomt.models.videomt import VideomtSegmenter, model_fingerprint
+from napari_eomt.inference.video_state import VideoState, check_model, identity_of
+from napari_eomt.models.videomt import VideomtSegmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from pathlib import Path
+    from collections.abc import Generator, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -112,7 +114,7 @@ class VideoTracker:
         card = segmenter.card
         task_of(self.params, card)
         # Before memory runs out, and with it the precision changes.
-        self._model = _identity(segmenter)
+        self._model = identity_of(segmenter)
         self._queries: Mapping[Tile, QueryState] = {}
         self._linker: Linker = (
             QueryLinker(
@@ -250,7 +252,7 @@ class VideoTracker:
             If parameters differ, or the state is damaged.
         """
         tracker = cls(segmenter, state.params, state.track)
-        _check_model(tracker._model, state.model)
+        check_model(tracker._model, state.model)
         for now, then in ((params, state.params), (track, state.track)):
             differ = [] if now is None else [k for k, v in then if getattr(now, k) != v]
             if differ:
@@ -307,26 +309,82 @@ def _link(
     return linker.link_queries(found, members, logits_of, known)
 
 
-def _identity(segmenter: Segmenter) -> ModelIdentity:
-    card = segmenter.card
-    if isinstance(segmenter, VideomtSegmenter):
-        fingerprint = segmenter.fingerprint
+def iter_video(
+    frames: Any,
+    segmenter: Segmenter,
+    params: PredictParams | None = None,
+    *,
+    track: TrackParams | None = None,
+    state: VideoTracker | VideoState | Path | str | None = None,
+    start: int = 0,
+    look_ahead: int = 2,
+    **changes: Any,
+) -> Iterator[Segmentation]:
+    """Segment a video frame by frame; an object keeps its id through time.
+
+    Frames are read while the model works, and no more than are needed: memory does not grow with
+    the length of the video. Closing the iterator ends the reading.
+
+    Parameters
+    ----------
+    frames : path, array, list, iterable or FrameSource
+        A stack, a video file, a folder of images or a pattern; an array (T, H, W) or
+        (T, H, W, C), which may be lazy; images or files, one after the other.
+    segmenter : Segmenter
+        A VidEoMT follows things by itself; frames of other models are linked by overlap.
+    params : PredictParams, optional
+    track : TrackParams, optional
+    state : VideoTracker, VideoState or path, optional
+        What the frames before have left. A tracker goes on itself, so that its state can be taken
+        at any frame.
+    start : int
+        The first frame to take.
+    look_ahead : int
+        How many frames are read ahead.
+    **changes
+        Single parameters, of either kind, such as ``score_threshold=0.3`` or ``max_gap=5``.
+
+    Yields
+    ------
+    Segmentation
+        Of each frame, whose ids are those of tracks.
+
+    Raises
+    ------
+    DataError
+        If frames cannot be read or used; says which.
+    ModelError
+        If another model has made the state.
+    """
+    linking = {name: changes.pop(name) for name in TrackParams.model_fields if name in changes}
+    if isinstance(state, VideoTracker):
+        if params is not None or track is not None or changes or linking:
+            raise ValueError("A tracker has its own parameters. Give one of both.")
+        tracker = state
     else:
-        model = getattr(segmenter, "model", None)
-        # In the precision of this run: in another, masks differ, and the run would not repeat.
-        fingerprint = model_fingerprint(model) if isinstance(model, torch.nn.Module) else card.name
-    return ModelIdentity(name=card.name, fingerprint=fingerprint, input_size=card.input_size)
+        if params is not None or changes or state is None:
+            params = changed(params or PredictParams(), changes)
+        if track is not None or linking or state is None:
+            track = TrackParams(**{**(track or TrackParams()).model_dump(), **linking})
+        if state is None:
+            tracker = VideoTracker(segmenter, params, track)
+        else:
+            known = state if isinstance(state, VideoState) else VideoState.load(Path(state))
+            tracker = VideoTracker.of_state(segmenter, known, params, track)
+    return _iter_video(iter_ahead(iter_frames(frames, start=start), look_ahead), tracker)
 
 
-def _check_model(now: ModelIdentity, then: ModelIdentity) -> None:
-    if now.fingerprint != then.fingerprint:
-        raise ModelError(
-            f"{now.name}: the run was begun with another model ({then.name}), with this one before "
-            "it learnt, or in another precision. Go on with that, or track the video from its "
-            "start."
-        )
-    if now.input_size != then.input_size:
-        raise ModelError(
-            f"{now.name}: the run was begun at an input size of {then.input_size} px, the model "
-            f"runs at {now.input_size} px now. Go on with that, or track the video from its start."
-        )
+def _iter_video(
+    frames: Iterator[tuple[int, npt.NDArray[Any]]], tracker: VideoTracker
+) -> Iterator[Segmentation]:
+    with closing(frames):  # type: ignore[type-var]
+        for i, frame in frames:
+            steps = tracker.iter_frame(frame)
+            try:
+                while True:
+                    next(steps)
+            except StopIteration as stop:
+                found: VideoFrame = stop.value
+            except DataError as error:
+                raise DataError(f"Frame {i}: {error}") from error
+            yield found.segmentation

@@ -13,18 +13,20 @@ from safetensors.torch import save_file
 
 from napari_eomt.atomic import replacing
 from napari_eomt.damaged import first_problem
-from napari_eomt.errors import DataError, OutputError
+from napari_eomt.errors import DataError, ModelError, OutputError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.track_state import linker_arrays, linker_of
 from napari_eomt.inference.video_queries import QueryLinker, QueryTrack
 from napari_eomt.models.query_state import QueryState
+from napari_eomt.models.videomt import VideomtSegmenter, model_fingerprint
 from napari_eomt.structures.tiles import Tile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_eomt.inference.tracks import Linker
+    from napari_eomt.models.segmenter import Segmenter
 
 FORMAT: Literal["napari-eomt video 1"] = "napari-eomt video 1"
 
@@ -46,6 +48,33 @@ class ModelIdentity(BaseModel):
     name: str
     fingerprint: str
     input_size: int
+
+
+def identity_of(segmenter: Segmenter) -> ModelIdentity:
+    """Return which model this is, and how it runs now."""
+    card = segmenter.card
+    if isinstance(segmenter, VideomtSegmenter):
+        fingerprint = segmenter.fingerprint
+    else:
+        model = getattr(segmenter, "model", None)
+        # In the precision of this run: in another, masks differ, and the run would not repeat.
+        fingerprint = model_fingerprint(model) if isinstance(model, torch.nn.Module) else card.name
+    return ModelIdentity(name=card.name, fingerprint=fingerprint, input_size=card.input_size)
+
+
+def check_model(now: ModelIdentity, then: ModelIdentity) -> None:
+    """Raise a ModelError unless the model is the one that has made a state."""
+    if now.fingerprint != then.fingerprint:
+        raise ModelError(
+            f"{now.name}: the run was begun with another model ({then.name}), with this one before "
+            "it learnt, or in another precision. Go on with that, or track the video from its "
+            "start."
+        )
+    if now.input_size != then.input_size:
+        raise ModelError(
+            f"{now.name}: the run was begun at an input size of {then.input_size} px, the model "
+            f"runs at {now.input_size} px now. Go on with that, or track the video from its start."
+        )
 
 
 class _QueryTrack(BaseModel):
