@@ -30,7 +30,6 @@ def models(tmp_path_factory):
     return {
         "whole": save_tiny(folder / "whole", "eomt", 2, tasks=tasks),
         "tiles": save_tiny(folder / "tiles", "eomt", 1, tasks=tasks[:1], object_size=12),
-        "video": save_tiny(folder / "video", "videomt", 1),
     }
 
 
@@ -180,14 +179,6 @@ def test_what_is_wrong_is_one_clear_line_and_2(tmp_path, models, spoil, message)
     # What can be seen before a step is: no run is begun.
     if spoil not in (half_an_image, all_nan):
         assert not out.exists()
-
-
-def test_a_model_of_videos_is_refused(tmp_path, models):
-    out = tmp_path / "run"
-    result = run(Draft(tmp_path / "set").save(), "--model", models["video"], "--out", out)
-    assert result.exit_code == 2
-    assert "is a VidEoMT, which cannot be trained here. Choose a model of EoMT" in result.stderr
-    assert not out.exists()
 
 
 def test_a_single_image_learns_and_nothing_checks(tmp_path, models):

@@ -264,9 +264,3 @@ def test_class_rows_stay_where_names_match():
 def test_seeds_of_parts_differ():
     seeds = {seed_of(seed, number) for seed in range(20) for number in range(500)}
     assert len(seeds) == 20 * 500
-
-
-def test_a_model_of_videos_is_refused(tmp_path, dataset):
-    video = save_model(tmp_path / "video", "videomt")
-    with pytest.raises(ModelError, match="VidEoMT, which cannot be trained"):
-        set_up(dataset, params(), video)

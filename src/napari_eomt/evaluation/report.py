@@ -18,7 +18,8 @@ class Scores(_Frozen):
     """Figures of some images, from 0 to 1; None where there is nothing to tell.
 
     `ap50` and `ap` (mean over IoU 0.5, 0.55, … 0.95) are TP / (TP + FP + FN) averaged over images;
-    precision, recall and F1, at IoU 0.5, are of all objects together. `edits` are the actions that
+    precision, recall and F1, at IoU 0.5, are of all objects together; IDF1 is of the tracks of
+    videos. `edits` are the actions that
     a person would need, by kind.
     """
 
@@ -37,6 +38,7 @@ class Scores(_Frozen):
     pq_stuff: float | None = None
     miou: float | None = None
     miou_absent_as_zero: float | None = None
+    idf1: float | None = None
     edits: dict[str, int] | None = None
     n_edits: int | None = None
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from napari_eomt.evaluation.evaluate import Source
     from napari_eomt.evaluation.predictions import Predicted
     from napari_eomt.evaluation.report import Report
+    from napari_eomt.formats.dataset import Dataset
+    from napari_eomt.formats.panoptic_file import PanopticFile
     from napari_eomt.inference.progress import Progress
-    from napari_eomt.training.opened import Annotated
     from napari_eomt.training.params import TrainParams
 
 MAX_CHECKED = 200
@@ -48,7 +49,11 @@ class Checker:
     """
 
     def __init__(
-        self, dataset: Annotated, keys: Sequence[str], params: TrainParams, device: str
+        self,
+        dataset: Dataset | PanopticFile,
+        keys: Sequence[str],
+        params: TrainParams,
+        device: str,
     ) -> None:
         self._params, self._device = params, device
         self._truth: Truth = open_truth(dataset)

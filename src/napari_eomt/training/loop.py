@@ -25,6 +25,8 @@ from napari_eomt.training.run_teller import RunTeller
 from napari_eomt.training.supply import Supply
 from napari_eomt.training.train_progress import Outcome, TrainProgress
 from napari_eomt.training.trunk_run import keep_trunk
+from napari_eomt.training.video_check import VideoChecker
+from napari_eomt.training.video_opened import Videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -43,6 +45,7 @@ STATE_SECONDS = 300.0
 
 _MAX_BAD = {True: 25, False: 5}  # steps in a row without effect, with fp16's scaler and without
 _SMOOTHING = 0.9
+_SCORES = ("ap", "ap50", "f1", "pq", "miou")
 
 
 def iter_train(
@@ -131,11 +134,7 @@ class _Loop:
             self._engine.restore(state.optimizer, state.averaged, self.at.n_averaged)
         folder = run.folder / "trunk" / str(here.process_index)
         self._engine.kept = keep_trunk(learner, params, precision, folder)
-        self._checker = (
-            Checker(setup.val_dataset, setup.split.val, params, str(device))
-            if setup.split.val
-            else None
-        )
+        self._checker = _checker(setup, str(device)) if setup.split.val else None
         self._keeper = RunKeeper(run, setup, self._engine, is_first=is_first)
         self._seconds = 0.0
         self._before: float | None = None
@@ -237,11 +236,13 @@ class _Loop:
         self._keeper.save(self.at, is_new=True)  # the best value is a part of it
         yield self._progress("checked", notes=self._new_notes())
 
-    def _take(self, report: Report, checker: Checker) -> None:
+    def _take(self, report: Report, checker: Checker | VideoChecker) -> None:
         metric = self._params.metric
         score = score_of(report, metric)
         total = report.total
-        self._scores = {name: getattr(total, name) for name in ("ap", "ap50", "f1", "pq", "miou")}
+        self._scores = {name: getattr(total, name) for name in _SCORES}
+        if total.idf1 is not None:
+            self._scores["idf1"] = total.idf1
         if self.at.step == 0:
             self._before = score
         is_better = score is not None and (self.at.best is None or score > self.at.best)
@@ -317,3 +318,10 @@ class _Loop:
             best=self.at.best,
             **values,
         )
+
+
+def _checker(setup: Setup, device: str) -> Checker | VideoChecker:
+    params, keys = setup.plan.resolved, setup.split.val
+    if isinstance(setup.val_dataset, Videos):
+        return VideoChecker(setup.val_dataset, keys, params, device)
+    return Checker(setup.val_dataset, keys, params, device)

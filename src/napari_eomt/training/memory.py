@@ -7,7 +7,7 @@ multiplications it makes.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import ModelError
@@ -49,6 +49,8 @@ class NetworkSize:
     n_upscale : int
         Doublings of the grid for the masks.
     n_parameters : int
+    n_frames : int
+        Of a view: a clip has several.
     """
 
     width: int
@@ -59,6 +61,7 @@ class NetworkSize:
     grid: int
     n_upscale: int
     n_parameters: int
+    n_frames: int = 1
 
     @classmethod
     def of(cls, card: ModelCard) -> NetworkSize:
@@ -133,7 +136,7 @@ def estimate(
     seconds_per_step : float, optional
         That was measured.
     """
-    size = NetworkSize.of(card)
+    size = _with_frames(NetworkSize.of(card), card, params)
     n_bytes = 2 if device == "cuda" and params.precision != "fp32" else 4
     micro = fitting_micro_batch(card, params, params.batch_size, free_bytes, n_bytes)
     steps = int(params.steps)
@@ -166,11 +169,16 @@ def fitting_micro_batch(
     value_bytes : int
         Of a number in the network's precision: 4 or 2.
     """
-    size = NetworkSize.of(card)
+    size = _with_frames(NetworkSize.of(card), card, params)
     for micro in sorted((m for m in range(1, n_views + 1) if n_views % m == 0), reverse=True):
         if micro == 1 or step_bytes(size, params, micro, value_bytes) <= _SHARE * free_bytes:
             return micro
     return 1
+
+
+def _with_frames(size: NetworkSize, card: ModelCard, params: TrainParams) -> NetworkSize:
+    """Return the size of a network whose views are clips, if it is of videos."""
+    return replace(size, n_frames=params.clip_length) if card.is_video else size
 
 
 def step_bytes(
@@ -192,6 +200,7 @@ def step_bytes(
     fixed = 4 * size.n_parameters + 12 * n_learning + _FIXED_BYTES
     fixed += 4 * n_learning if params.ema_decay > 0 else 0
     fixed += 2 * size.n_parameters if value_bytes == 2 else 0
+    micro_batch *= size.n_frames
     n_patches, prefix = size.grid**2, 5
     per_view = 0.0
     for block in range(size.depth):

@@ -62,7 +62,7 @@ class TrainingNetwork(nn.Module):
 
     def __init__(
         self,
-        model: Any,
+        model: nn.Module,
         *,
         is_trunk_frozen: bool = False,
         has_auxiliary_losses: bool = True,
@@ -74,21 +74,22 @@ class TrainingNetwork(nn.Module):
                 f"{type(model).__name__} cannot be trained here: choose a model of EoMT or of "
                 "EoMT-DINOv3."
             )
-        config: Any = model.config
-        self.model = model
+        narrowed: Any = model
+        config: Any = narrowed.config
+        self.model: EomtNetwork = narrowed
         self.has_auxiliary_losses = has_auxiliary_losses
         self.n_blocks = int(config.num_blocks)
         self.n_queries = int(config.num_queries)
         self._n_prefix = 1 + int(config.num_register_tokens)
         self._first_query_block = int(config.num_hidden_layers) - self.n_blocks
         self._mask_probabilities = (0.0,) * self.n_blocks
-        self.set_mask_probabilities(model.attn_mask_probs.clamp(0, 1).tolist())
+        self.set_mask_probabilities(self.model.attn_mask_probs.clamp(0, 1).tolist())
         config._attn_implementation = masked_attention.NAME
         self.is_trunk_frozen = is_trunk_frozen
         for part in self.trunk_modules():
             part.requires_grad_(not is_trunk_frozen)
         block: Any
-        for block in model.layers:
+        for block in self.model.layers:
             block.gradient_checkpointing = is_checkpointed
             block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
         self.train()

@@ -17,14 +17,15 @@ from napari_eomt.formats.image_files import check_image
 from napari_eomt.training.image_files import check_files, image_files
 from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
 from napari_eomt.training.survey import MAX_SURVEYED, evenly
+from napari_eomt.training.video_opened import OpenedVideos, Videos, videos_at, videos_of
 
 if TYPE_CHECKING:
     from napari_eomt.structures.frames import Frame
     from napari_eomt.structures.segments import Segmentation
     from napari_eomt.training.sources import ImageSource
 
-Annotated: TypeAlias = Dataset | PanopticFile
-"""What is read from: instances, or segments in PNGs."""
+Annotated: TypeAlias = Dataset | PanopticFile | Videos
+"""What is read from: instances, segments in PNGs, or videos with tracks."""
 
 
 class PanopticSource:
@@ -92,7 +93,7 @@ class Opened:
         Its images.
     """
 
-    data: Annotated
+    data: Dataset | PanopticFile
     source: ImageSource
 
     @property
@@ -119,13 +120,14 @@ class Opened:
         return self.data.val_fraction if isinstance(self.data, Dataset) else None
 
 
-def open_dataset(dataset: Annotated | Path | str) -> Opened:
-    """Open annotated images to learn from.
+def open_dataset(dataset: Annotated | Path | str) -> Opened | OpenedVideos:
+    """Open annotated images, or videos with tracks, to learn from.
 
     Parameters
     ----------
-    dataset : Dataset, PanopticFile, Path or str
-        Or a path: of a folder with a COCO file, or of a COCO file of instances or panoptic.
+    dataset : Dataset, PanopticFile, Videos, Path or str
+        Or a path: of a folder with a COCO file, of a COCO file of instances or panoptic, of one of
+        YouTube-VIS, or of a folder of the Cell Tracking Challenge.
 
     Raises
     ------
@@ -134,7 +136,11 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened:
         another size than it says, or several images are in one file.
     """
     if isinstance(dataset, Path | str):
-        dataset = load_annotated(dataset)
+        dataset = videos_at(Path(dataset)) or load_annotated(dataset)
+    if isinstance(dataset, Dataset):
+        dataset = videos_of(dataset) or dataset
+    if isinstance(dataset, Videos):
+        return OpenedVideos(dataset)
     source: ImageSource
     if isinstance(dataset, PanopticFile):
         source = PanopticSource(dataset)

@@ -259,6 +259,31 @@ class TrainParams(BaseModel):
         "(ignore), or taken for true (learn).",
     )
 
+    clip_length: int = Field(
+        5,
+        ge=1,
+        title="Frames of a clip",
+        description="Of videos, a step learns from clips of so many frames, through which an "
+        "object keeps its query; 5 as published. Memory goes with it.",
+        json_schema_extra={"unit": "frames"},
+    )
+    clip_stride: int = Field(
+        1,
+        ge=1,
+        title="Largest stride",
+        description="Clips show each first, or up to each so many-th frame of a video: longer "
+        "ways, and longer absences, in as many frames. 1 as published.",
+        json_schema_extra={"unit": "frames"},
+    )
+    still_clips: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        title="Clips of one frame",
+        description="Part of the clips that show a single frame, which drifts and turns. Where a "
+        "video model learns from images, all do.",
+    )
+
     tiling: Literal["auto", "whole", "tiles"] = _as_in_prediction("tiling")
     tile_overlap: int | None = _as_in_prediction("tile_overlap")
     channels: tuple[int, ...] | None = _as_in_prediction("channels")
@@ -280,11 +305,11 @@ class TrainParams(BaseModel):
         description="Steps between checks. auto: ten checks in the whole training.",
         json_schema_extra={"unit": "steps"},
     )
-    metric: Literal["auto", "ap", "ap50", "f1", "pq", "miou"] = Field(
+    metric: Literal["auto", "ap", "ap50", "f1", "pq", "miou", "idf1"] = Field(
         "auto",
         title="Measure",
         description="By which the best state is kept. auto: ap for objects, miou for regions, pq "
-        "for both.",
+        "for both; for objects in videos idf1: in how many frames they are found, each as one.",
     )
     patience: int = Field(
         0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_eomt.errors import DataError
 from napari_eomt.inference.plan import is_tiled, task_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ finds objects from 0.55 to 1.7 times its own size."""
 _WHOLE_JITTER, _SEMANTIC_JITTER = (0.1, 2.0), (0.5, 2.0)
 
 
-def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
+def resolve(
+    params: TrainParams, card: ModelCard, n_views: int, *, has_videos: bool = False
+) -> TrainParams:
     """Return parameters in which "auto" stands only where the network or the device decides.
 
     The network decides the points and the masked attention, see `resolve_for_network`; the device
@@ -56,13 +59,21 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
     card : ModelCard
     n_views : int
         In an epoch; see `SampleSet`.
+    has_videos : bool
+        Whether they are clips of videos with tracks.
 
     Raises
     ------
     DataError
-        If the model does not serve the task.
+        If the model does not serve the task, or something was asked that it does not have.
     """
     task = training_task(params, card)
+    if card.is_video and params.masked_attention == "anneal":
+        raise DataError(
+            f"{card.name} is a VidEoMT, which has no masked attention. Leave masked_attention out."
+        )
+    if params.metric == "idf1" and not has_videos:
+        raise DataError("The measure idf1 is of tracks: images have none. Choose another, or auto.")
     is_dinov3 = card.architecture == "eomt_dinov3"
     steps = _n_steps(params, n_views)
     heads, backbone = (2000, 3000) if is_dinov3 else (500, 1000)
@@ -77,9 +88,11 @@ def resolve(params: TrainParams, card: ModelCard, n_views: int) -> TrainParams:
     decay = params.layer_decay
     if decay == "auto":
         is_small = 0 < card.depth < PRETRAINED_DEPTH and steps < PUBLISHED_STEPS
-        decay = 1.0 if is_small else 0.8
+        decay = 1.0 if is_small else 0.6 if card.is_video else 0.8
     interval = params.validation_interval
     metrics = {"instance": "ap", "semantic": "miou", "panoptic": "pq"}
+    if has_videos:
+        metrics["instance"] = "idf1"
     changes = {
         "task": task,
         "steps": steps,

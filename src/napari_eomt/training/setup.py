@@ -9,6 +9,7 @@ from napari_eomt.errors import DataError
 from napari_eomt.formats.panoptic_file import PanopticFile
 from napari_eomt.models.locate import locate
 from napari_eomt.training.checkpoint import State, load_state
+from napari_eomt.training.clip_samples import ClipSet
 from napari_eomt.training.image_files import check_apart
 from napari_eomt.training.labels import LabelMap, match_categories, with_background
 from napari_eomt.training.opened import Annotated, Opened, open_dataset
@@ -18,16 +19,18 @@ from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.split import split_images
 from napari_eomt.training.start import (
     Learner,
-    check_trainable,
     restore_learner,
     start_learner,
 )
 from napari_eomt.training.survey import void_share
+from napari_eomt.training.video_opened import OpenedVideos, check_tracks
+from napari_eomt.training.video_start import BECOMES_VIDEO, as_video_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import Task
     from napari_eomt.training.params import TrainParams
@@ -47,7 +50,7 @@ class Setup:
     split : RunSplit
     samples : SampleSet
     learner : Learner
-    val_dataset : Dataset or PanopticFile
+    val_dataset : Dataset, PanopticFile or Videos
         In which the images that check are.
     state : State or None
         To go on from.
@@ -76,13 +79,14 @@ def set_up(
 
     Parameters
     ----------
-    dataset : Dataset, PanopticFile, Path or str
+    dataset : Dataset, PanopticFile, Videos, Path or str
     params : TrainParams
     model : str or Path
-        That `load_segmenter` would take, and which is on this computer or can be fetched.
+        That `load_segmenter` would take, and which is on this computer or can be fetched. From
+        videos an EoMT learns to be a VidEoMT; from images a VidEoMT learns as they drift.
     device : str
         As torch names them; "auto" takes the best there is.
-    val_dataset : Dataset, PanopticFile, Path or str, optional
+    val_dataset : Dataset, PanopticFile, Videos, Path or str, optional
         With the images that check; by default some of the dataset's own do.
 
     Raises
@@ -91,15 +95,19 @@ def set_up(
         If anything of it cannot be used.
     """
     card = locate(model)
-    check_trainable(card)
     opened = open_dataset(dataset)
     source = opened.source
     notes: list[str] = list(opened.notes)
+    if isinstance(opened, OpenedVideos):
+        if not card.is_video:
+            notes.append(BECOMES_VIDEO.format(name=card.name))
+        card = as_video_card(card)
     groups = {entry.key: entry.group for entry in source.entries}
     names = {entry.key: entry.name for entry in source.entries}
     checks, val_names = opened, {}
     if val_dataset is not None:
         checks = open_dataset(val_dataset)
+        _check_kinds(opened, checks)
         if checks.path.resolve() == opened.path.resolve():
             raise DataError(
                 f"{checks.path} is what is learnt from: it cannot tell whether learning helped. "
@@ -115,9 +123,12 @@ def set_up(
         parts = split_images(groups, fraction)
         train, val = parts.train, parts.val
         notes += parts.notes
+    if isinstance(opened, OpenedVideos):
+        learning = {groups[key] for key in train}
+        notes += check_tracks(opened.source, opened.path, learning)
     labels = _labels(card.categories, opened, train, training_task(params, card))
-    samples = SampleSet(source, train, labels, params, card)
-    resolved = resolve(params, card, len(samples))
+    samples = _samples(opened, train, labels, params, card)
+    resolved = resolve(params, card, len(samples), has_videos=isinstance(opened, OpenedVideos))
     learner = start_learner(card, labels, resolved)
     resolved = resolve_for_network(resolved, learner.config, learner.network.mask_probabilities)
     plan = RunPlan(
@@ -169,11 +180,36 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     plan = plan.model_copy(update={"resolved": resolved})
     task = training_task(plan.resolved, learner.card)
     labels = _labels(learner.categories, opened, split.train, task)
-    samples = SampleSet(opened.source, split.train, labels, plan.params, learner.card)
+    samples = _samples(opened, split.train, labels, plan.params, learner.card)
     return Setup(plan, split, samples, learner, checks.data, state, state.notes)
 
 
-def _check_there(opened: Opened, keys: Sequence[str], names: Mapping[str, str], what: str) -> None:
+def _samples(
+    opened: Opened | OpenedVideos,
+    keys: Sequence[str],
+    labels: LabelMap,
+    params: TrainParams,
+    card: ModelCard,
+) -> SampleSet:
+    """Return the views that are learnt from: clips for a model of videos."""
+    make = ClipSet if card.is_video else SampleSet
+    return make(opened.source, keys, labels, params, card)
+
+
+def _check_kinds(opened: Opened | OpenedVideos, checks: Opened | OpenedVideos) -> None:
+    """Refuse to measure tracks on images, or images by videos."""
+    if isinstance(opened, OpenedVideos) == isinstance(checks, OpenedVideos):
+        return
+    kinds = ["videos" if isinstance(one, OpenedVideos) else "images" for one in (opened, checks)]
+    raise DataError(
+        f"{opened.path} has {kinds[0]}, and {checks.path}, which is to check, {kinds[1]}. Choose "
+        "two of a kind."
+    )
+
+
+def _check_there(
+    opened: Opened | OpenedVideos, keys: Sequence[str], names: Mapping[str, str], what: str
+) -> None:
     known = {entry.key: entry.name for entry in opened.source.entries}
     gone = [key for key in keys if key not in known or known[key] != names.get(key, known[key])]
     if gone:
@@ -185,7 +221,7 @@ def _check_there(opened: Opened, keys: Sequence[str], names: Mapping[str, str], 
 
 
 def _labels(
-    categories: Sequence[Category], opened: Opened, keys: Sequence[str], task: Task
+    categories: Sequence[Category], opened: Opened | OpenedVideos, keys: Sequence[str], task: Task
 ) -> LabelMap:
     """Return the labels of a dataset's categories in a model with these."""
     source, learning = opened.source, frozenset(keys)

@@ -16,6 +16,8 @@ from napari_eomt.models.transformers_folder import image_processor, read_config,
 from napari_eomt.models.weights import load_weights
 from napari_eomt.training.network import TrainingNetwork
 from napari_eomt.training.resolve import n_frozen_blocks
+from napari_eomt.training.video_network import VideoTrainingNetwork
+from napari_eomt.training.video_start import load_video_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,10 +92,11 @@ def start_learner(card: ModelCard, labels: LabelMap, params: TrainParams) -> Lea
     ModelError
         If it cannot be loaded, or is of an architecture that cannot be trained.
     """
-    check_trainable(card)
-    model = load_network(card)
+    model = load_video_network(card, params.seed) if card.is_video else load_network(card)
     fit_class_head(model, labels.categories, labels.n_known, params.seed)
     processor = read_processor(card.folder) if card.folder is not None else {}
+    if card.is_video and "video_processor_type" not in processor:
+        processor = {}  # of the model of images that it was
     if not processor:
         mode: Any = "split" if card.tasks == ("semantic",) else "pad"
         processor = image_processor(card.architecture, card.input_size, mode)
@@ -135,21 +138,6 @@ def restore_learner(folder: Path, params: TrainParams, name: str = "") -> Learne
     probabilities = learner.network.model.attn_mask_probs.clamp(0, 1).tolist()
     learner.network.set_mask_probabilities(probabilities)
     return learner
-
-
-def check_trainable(card: ModelCard) -> None:
-    """Check that a model is of an architecture that can be trained.
-
-    Raises
-    ------
-    ModelError
-        If it is not.
-    """
-    if card.architecture == "videomt":
-        raise ModelError(
-            f"{card.name} is a VidEoMT, which cannot be trained here. Choose a model of EoMT or of "
-            "EoMT-DINOv3."
-        )
 
 
 def fit_class_head(model: Any, categories: Sequence[Category], n_known: int, seed: int = 0) -> None:
@@ -212,7 +200,8 @@ def _learner(
     n_frozen = n_frozen_blocks(params, n_blocks, n_query_blocks)
     added = lora_blocks(params, n_blocks, n_frozen)
     first_query_block = n_blocks - n_query_blocks
-    network = TrainingNetwork(
+    make = VideoTrainingNetwork if card.is_video else TrainingNetwork
+    network = make(
         model,
         is_trunk_frozen=n_frozen >= first_query_block
         and (not added or added.start >= first_query_block),

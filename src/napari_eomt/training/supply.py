@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, overload
 import torch
 
 from napari_eomt.inference.canvas_views import content_of, tokens_key
-from napari_eomt.training.batches import to_batch, to_pixels, to_targets
+from napari_eomt.training.batches import (
+    as_clips,
+    frames_of,
+    to_batch,
+    to_pixels,
+    to_targets,
+)
 from napari_eomt.training.feed import iter_ahead, loader_count, step_numbers
 from napari_eomt.training.step import Batch
 from napari_eomt.training.trunk import Shared, trunk_fingerprint, trunk_tokens, view_key
@@ -145,8 +151,9 @@ class Supply:
         batches, seeds = [], []
         for start in range(0, len(samples), micro_batch):
             part = samples[start : start + micro_batch]
-            if cache is not None and all(sample.geometry is not None for sample in part):
-                batches.append(cache.batch(part, network, device))
+            frames, clips = frames_of(part)
+            if cache is not None and all(frame.geometry is not None for frame in frames):
+                batches.append(as_clips(cache.batch(frames, network, device), clips))
             else:
                 batches.append(to_batch(part, self._card, device))
             seeds.append(seed_of(self._params.seed, numbers[start]))

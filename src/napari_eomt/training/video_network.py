@@ -38,7 +38,9 @@ class VideoTrainingNetwork(TrainingNetwork):
 
     MODELS: ClassVar[tuple[type[nn.Module], ...]] = (VideomtForUniversalSegmentation,)
 
-    def __init__(self, model: Any, **options: bool) -> None:
+    model: Any
+
+    def __init__(self, model: nn.Module, **options: bool) -> None:
         super().__init__(model, **options)
         # A new module says 1, which would mask a model that is trained no further.
         self.set_mask_probabilities((0.0,) * self.n_blocks)
@@ -81,7 +83,8 @@ class VideoTrainingNetwork(TrainingNetwork):
                     f"{tuple(pixels.shape)}."
                 )
             # Blocks that see no queries know nothing of time: all frames at once.
-            tokens = self.trunk(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+            made = self.trunk(pixels.flatten(0, 1))
+            tokens = made.reshape(*pixels.shape[:2], *made.shape[1:])
         return self._through(tokens)
 
     def _through(self, tokens: torch.Tensor) -> list[Prediction]:

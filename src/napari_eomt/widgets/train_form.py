@@ -52,6 +52,7 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Views of the images", ("views", "views_per_image", "object_size", "scale_jitter",
      "empty_views", "flips", "brightness", "contrast_jitter", "saturation", "hue", "tiling",
      "tile_overlap", "loaders")),
+    ("Clips of videos", ("clip_length", "clip_stride", "still_clips")),
     ("Input", ("channels", "contrast", "percentiles", "contrast_limits")),
 )  # fmt: skip
 

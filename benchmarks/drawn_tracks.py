@@ -1,0 +1,247 @@
+"""Whether a VidEoMT that learns from videos keeps identities where linking by overlap loses them.
+
+    OMP_NUM_THREADS=1 python benchmarks/drawn_tracks.py --out runs/drawn --steps 3000
+    OMP_NUM_THREADS=1 python benchmarks/drawn_tracks.py --model runs/drawn/run/checkpoints/best
+
+Drawn objects run through each other, hide each other, are gone for 2 to 4 frames and come back
+somewhere else (`napari_eomt.synthetic_video`). A tiny VidEoMT, from random weights, learns from
+some videos, and tracks others that it has not seen. Printed are IDF1 and switches, at IoU 0.5, of
+
+queries        the tracks of `VideoTracker`: an object is who its query follows
+linked         the same masks, of which the identities are removed, linked by `Linker` (by overlap
+               where motion leads, over gaps of a few frames) and, "still", by overlap alone
+true, linked   the true masks, linked likewise: what no better masks would mend
+
+for all test videos, and by whether something comes back in them (return), things hide each other
+without (cross), or neither (calm).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import VideomtConfig, VideomtForUniversalSegmentation
+
+from napari_eomt.evaluation.video import evaluate_tracks
+from napari_eomt.inference.params import PredictParams
+from napari_eomt.inference.track_params import TrackParams
+from napari_eomt.inference.tracks import iter_linked
+from napari_eomt.inference.video import VideoTracker
+from napari_eomt.models.load import load_segmenter
+from napari_eomt.structures.rle import encode
+from napari_eomt.structures.segments import Segment, Segmentation
+from napari_eomt.synthetic_video import DrawnVideo, drawn_tracks
+from napari_eomt.training.params import full
+from napari_eomt.training.train import train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_eomt.training.train_progress import TrainProgress
+
+SIZE, N_FRAMES = 64, 16
+FIRST_TEST_SEED = 100_000
+WAYS = {"linked": TrackParams(), "linked, still": TrackParams(motion="still", max_gap=0)}
+
+
+def draw(n_videos: int, first_seed: int, n_objects: int) -> list[DrawnVideo]:
+    return [
+        drawn_tracks(N_FRAMES, (SIZE, SIZE), n_objects, absent=0.5, seed=first_seed + k)
+        for k in range(n_videos)
+    ]
+
+
+def save_dataset(folder: Path, videos: Sequence[DrawnVideo]) -> None:
+    records, annotations = [], []
+    for k, video in enumerate(videos):
+        names = [f"{k:04d}/{t:03d}.png" for t in range(N_FRAMES)]
+        (folder / f"{k:04d}").mkdir(parents=True, exist_ok=True)
+        for name, frame in zip(names, video.frames, strict=True):
+            Image.fromarray(frame).save(folder / name)
+        records.append({"id": k + 1, "height": SIZE, "width": SIZE, "file_names": names})
+        for i in range(1, int(video.ids.max()) + 1):
+            found = [encode(ids, [i])[i] if (ids == i).any() else None for ids in video.ids]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "video_id": k + 1,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "segmentations": [rle and rle.as_coco() for rle in found],
+                }
+            )
+    content = {
+        "videos": records,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content))
+
+
+def save_model(folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    config = VideomtConfig(
+        image_size=SIZE,
+        patch_size=8,
+        hidden_size=96,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        num_blocks=2,
+        num_queries=8,
+        num_upscale_blocks=1,
+        layerscale_value=1.0,
+        id2label={0: "thing"},
+        label2id={"thing": 0},
+    )
+    VideomtForUniversalSegmentation(config).save_pretrained(folder)
+    (folder / "napari_eomt.json").write_text(json.dumps({"tasks": ["instance"]}))
+
+
+def teach(out: Path, args: argparse.Namespace) -> Path:
+    save_dataset(out / "set", draw(args.videos, 0, args.objects))
+    save_model(out / "start", args.seed)
+    start = time.perf_counter()
+
+    def show(progress: TrainProgress) -> None:
+        if progress.what == "checked":
+            seconds = time.perf_counter() - start
+            print(
+                f"  step {progress.step}: IDF1 {progress.scores} after {seconds:.0f} s", flush=True
+            )
+
+    run = train(
+        out / "set",
+        full(
+            steps=args.steps,
+            batch_size=args.batch,
+            clip_length=args.clip,
+            clip_stride=args.stride,
+            learning_rate=args.rate,
+            layer_decay=1.0,
+            clip_norm=args.clip_norm,
+            scale_jitter=(1.0, 1.0),
+            flips="rotations",
+            brightness=0.0,
+            contrast_jitter=0.0,
+            saturation=0.0,
+            hue=0.0,
+            points=512,
+            val_fraction=0.05,
+            validation_interval=args.steps // 5,
+            seed=args.seed,
+        ),
+        model=out / "start",
+        out=out / "run",
+        device="cpu",
+        on_progress=show,
+    )
+    assert run.model_folder is not None
+    print(f"{args.steps} steps took {time.perf_counter() - start:.0f} s")
+    return run.model_folder
+
+
+def tracked(model: Path, videos: Sequence[DrawnVideo], score: float) -> list[list[Segmentation]]:
+    segmenter = load_segmenter(model, device="cpu")
+    found = []
+    for video in videos:
+        tracker = VideoTracker(segmenter, PredictParams(score_threshold=score))
+        frames = []
+        for frame in video.frames:
+            steps = tracker.iter_frame(frame)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as stop:
+                    frames.append(stop.value.segmentation)
+                    break
+        found.append(frames)
+    return found
+
+
+def without_ids(id_maps: Sequence[np.ndarray], seed: int) -> list[Segmentation]:
+    """Number the objects of each frame anew."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for labels in id_maps:
+        ids = np.unique(labels[labels > 0])
+        table = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
+        table[ids] = rng.permutation(len(ids)) + 1
+        segments = tuple(Segment(i + 1, 1, score=1.0) for i in range(len(ids)))
+        frames.append(Segmentation(table[labels], segments))
+    return frames
+
+
+def kind(video: DrawnVideo) -> str:
+    """Say what is hard about a video."""
+    ids = range(1, int(video.ids.max()) + 1)
+    seen = np.stack([(video.ids == i).sum((1, 2)) for i in ids])
+    gone = [np.flatnonzero(one) for one in seen]
+    if any(len(there) and there[-1] - there[0] + 1 > len(there) for there in gone):
+        return "return"
+    # Somebody is at half of its size, not at the border: shapes stay mostly within the frame.
+    return "cross" if (seen < 0.5 * seen.max(1, keepdims=True)).any() else "calm"
+
+
+def show(videos: Sequence[DrawnVideo], found: Sequence[Sequence[Segmentation]]) -> None:
+    ways: dict[str, list[list[Segmentation]]] = {"queries": [list(frames) for frames in found]}
+    for name, params in WAYS.items():
+        ways[name] = [
+            list(iter_linked(without_ids([f.id_map for f in frames], k), params))
+            for k, frames in enumerate(found)
+        ]
+        ways[f"true, {name}"] = [
+            list(iter_linked(without_ids(list(video.ids), k), params))
+            for k, video in enumerate(videos)
+        ]
+    kinds = [kind(video) for video in videos]
+    groups = ["all", *sorted(set(kinds))]
+    print(f"{'':22}" + "".join(f"{g} ({kinds.count(g) or len(kinds)})".rjust(22) for g in groups))
+    for name, tracks in ways.items():
+        cells = []
+        for group in groups:
+            reports = [
+                evaluate_tracks(video.ids, frames)
+                for video, frames, of in zip(videos, tracks, kinds, strict=True)
+                if group in ("all", of)
+            ]
+            idf1 = float(np.mean([r.idf1 or 0.0 for r in reports]))
+            cells.append(f"{idf1:.3f}, {sum(r.switches for r in reports)} switches".rjust(22))
+        print(f"{name:22}" + "".join(cells))
+    truth = [evaluate_tracks(v.ids, f) for v, f in zip(videos, found, strict=True)]
+    n_found, n_hit = sum(r.n_found for r in truth), sum(r.tp for r in truth)
+    print(
+        f"masks: {n_hit} of {sum(r.n_truth for r in truth)} objects found, {n_found - n_hit} extra"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="trained before; else one is trained")
+    parser.add_argument("--out", type=Path, default=Path("drawn_tracks"))
+    parser.add_argument("--videos", type=int, default=300)
+    parser.add_argument("--tests", type=int, default=60)
+    parser.add_argument("--objects", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--clip", type=int, default=6)
+    parser.add_argument("--stride", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--clip-norm", type=float, default=1.0)
+    parser.add_argument("--score", type=float, default=0.5)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = args.model or teach(args.out, args)
+    videos = draw(args.tests, FIRST_TEST_SEED, args.objects)
+    show(videos, tracked(model, videos, args.score))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Videos on disk as a training opens them: YouTube-VIS, or the Cell Tracking Challenge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_eomt.errors import DataError
+from napari_eomt.formats.ctc_table import find_ctc
+from napari_eomt.formats.dataset import Dataset, dataset_json
+from napari_eomt.training.video_ctc import CtcSource
+from napari_eomt.training.video_sources import VideoSource, YtvisSource
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+
+@dataclass(frozen=True, eq=False)
+class Videos:
+    """Videos with their tracks.
+
+    Parameters
+    ----------
+    path : Path
+        Of the JSON, or the folder of sequences.
+    source : VideoSource
+    notes : tuple of str
+        What was left out.
+    """
+
+    path: Path
+    source: VideoSource
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedVideos:
+    """Videos that are open to be learnt from; has all that `Opened` has.
+
+    Parameters
+    ----------
+    data : Videos
+    """
+
+    data: Videos
+
+    @property
+    def source(self) -> VideoSource:
+        """Their frames."""
+        return self.data.source
+
+    @property
+    def path(self) -> Path:
+        """Of the JSON, or the folder."""
+        return self.data.path
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out."""
+        return self.data.notes
+
+    @property
+    def files(self) -> list[Path]:
+        """Files of the frames."""
+        return self.data.source.files
+
+    @property
+    def val_fraction(self) -> float | None:
+        """Videos on disk are not split."""
+        return None
+
+
+def videos_at(path: Path) -> Videos | None:
+    """Open a folder of the Cell Tracking Challenge's, or a table; None if it is none.
+
+    A folder with a COCO file is that, whatever else lies in it.
+
+    Raises
+    ------
+    DataError
+        If its tracks or images cannot be used.
+    """
+    if path.is_dir():
+        try:
+            dataset_json(path)
+        except DataError:
+            pass
+        else:
+            return None
+    return Videos(path, CtcSource(path)) if find_ctc(path) else None
+
+
+def videos_of(dataset: Dataset) -> Videos | None:
+    """Return the videos of a YouTube-VIS file; None if it is of images.
+
+    Raises
+    ------
+    DataError
+        If frames are not there.
+    """
+    if dataset.file.images or not dataset.file.videos:
+        return None
+    return Videos(dataset.path, YtvisSource(dataset), dataset.notes)
+
+
+def check_tracks(source: VideoSource, path: Path, videos: Collection[str]) -> tuple[str, ...]:
+    """Check that something of what is learnt from goes on from frame to frame.
+
+    Parameters
+    ----------
+    source : VideoSource
+    path : Path
+        For errors.
+    videos : collection of str
+        Those that learn.
+
+    Returns
+    -------
+    tuple of str
+        What the user should know.
+
+    Raises
+    ------
+    DataError
+        If there is no track, or each is in one frame only.
+    """
+    tracks = [n for (video, _), n in source.track_lengths.items() if video in videos and n]
+    if not tracks:
+        raise DataError(
+            f"{path}: the {len(videos)} videos that learn have no tracks: there is nothing to "
+            "learn from. Annotate objects in their frames first."
+        )
+    n_short = sum(n == 1 for n in tracks)
+    if n_short == len(tracks):
+        raise DataError(
+            f"{path}: each of the {n_short} tracks is in one frame only: they do not tell how an "
+            "object goes on. Join what is the same object in several frames; or learn from the "
+            "frames as images, with an image model."
+        )
+    if not n_short:
+        return ()
+    return (f"{n_short} of {len(tracks)} tracks are in one frame only.",)
