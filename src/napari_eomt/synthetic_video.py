@@ -66,8 +66,13 @@ def drawn_tracks(
         )
     rng = np.random.default_rng(seed)
     # Colours of one video are far apart on the wheel, and those of all videos anywhere on it.
-    hues = rng.uniform() + (np.arange(n_objects) + rng.uniform(-0.15, 0.15, n_objects)) / n_objects
-    objects = [_Object(rng, hue % 1, n_frames, shape, absent) for hue in hues.tolist()]
+    shares = np.arange(n_objects) + rng.uniform(-0.15, 0.15, (2, n_objects))
+    hues, turns = (rng.uniform() + shares / n_objects) % 1
+    meeting = _Meeting(rng.uniform(0.35, 0.65, 2) * shape, rng.uniform(0.25, 0.75) * n_frames)
+    objects = [
+        _Object(rng, hue, turn, meeting, n_frames, shape, absent)
+        for hue, turn in zip(hues.tolist(), turns.tolist(), strict=True)
+    ]
     frames = np.empty((n_frames, *shape, 3), np.uint8)
     ids = np.zeros((n_frames, *shape), np.uint16)
     for t in range(n_frames):
@@ -82,6 +87,14 @@ def drawn_tracks(
     return DrawnVideo(frames, ids)
 
 
+@dataclass(frozen=True)
+class _Meeting:
+    """Where and when the objects of a video run into each other: (y, x), and a frame."""
+
+    place: npt.NDArray[np.float64]
+    frame: float
+
+
 class _Object:
     """Something that moves; what it is was drawn when the video began."""
 
@@ -89,6 +102,8 @@ class _Object:
         self,
         rng: np.random.Generator,
         hue: float,
+        turn: float,
+        meeting: _Meeting,
         n_frames: int,
         shape: tuple[int, int],
         absent: float,
@@ -97,12 +112,13 @@ class _Object:
         self.colour = 255 * np.array(colorsys.hsv_to_rgb(hue, 0.9, rng.uniform(0.75, 1)))
         self._form = int(rng.integers(3))
         self._reach = rng.uniform(8, 11)
-        room = np.array(shape) - 2 * _ROOM * self._reach
-        # From anywhere towards the middle half of the frame, where the others come from, too.
-        start, aim = rng.uniform(0, 1, 2) * room, rng.uniform(0.25, 0.75, 2) * room
-        way = aim - start
-        step = rng.uniform(2, 4.5) * way / max(float(np.hypot(*way)), 1e-6)
-        self._places = start + np.arange(n_frames)[:, None] * step
+        angle, speed = 2 * np.pi * turn, rng.uniform(2, 4.5)
+        step = speed * np.array([np.sin(angle), np.cos(angle)])
+        # Nearly to the same place at nearly the same time, each from a side of its own.
+        frames = np.arange(n_frames) - meeting.frame - rng.uniform(-1, 1)
+        margin = _ROOM * self._reach
+        places = meeting.place - margin + rng.uniform(-3, 3, 2) + frames[:, None] * step
+        room = np.array(shape) - 2 * margin
         self._gone = range(0)
         is_absent = rng.random() < absent
         length = int(rng.integers(2, 5))
@@ -111,10 +127,10 @@ class _Object:
         if is_absent:
             self._gone = range(first, min(first + length, n_frames))
             back = self._gone.stop
-            self._places[back:] += elsewhere - self._places[min(back, n_frames - 1)]
+            places[back:] += elsewhere - places[min(back, n_frames - 1)]
         # A triangle wave runs up and down the room: a straight line that turns at its ends.
-        run = np.mod(self._places, 2 * room)
-        self._places = _ROOM * self._reach + room - np.abs(run - room)
+        run = np.mod(places, 2 * room)
+        self._places = margin + room - np.abs(run - room)
 
     def mask(self, t: int) -> npt.NDArray[np.bool_]:
         """Return where it is in a frame, were nothing in front of it; (Y, X)."""

@@ -58,7 +58,7 @@ def test_a_clip_is_frames_of_one_video_with_their_true_objects(folder, card):
             expected = oriented(truth[t], orientation)
             np.testing.assert_array_equal(table[frame.id_map], expected)
         expected = [[(truth[t] == i).any() for t in frames] for i in clip.frames[0].ids]
-        np.testing.assert_array_equal(clip.visible, expected)
+        np.testing.assert_array_equal(clip.visible, np.reshape(expected, (-1, len(frames))))
         assert clip.visible.any(1).all()
     assert len(shown) == N_VIDEOS * N_FRAMES
 

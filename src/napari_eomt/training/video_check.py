@@ -15,6 +15,7 @@ from napari_eomt.evaluation.video_frames import iter_overlaps
 from napari_eomt.evaluation.video_identity import IdentityCounter, IdentityQuality
 from napari_eomt.formats.coco_file import CocoFile
 from napari_eomt.inference.plan import task_of
+from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.video import VideoTracker
 from napari_eomt.models.load import load_segmenter
 
@@ -134,6 +135,8 @@ class _Tracked:
     ) -> None:
         self._segmenter, self._frames, self._truth = segmenter, frames, truth
         self._params = params
+        # Who a query follows is to be learnt, also what comes back late: no track is given up.
+        self._track = TrackParams(max_gap=len(frames.keys))
         self._tracker: VideoTracker | None = None
         self._counters: list[IdentityCounter] = []
         self._last = -1
@@ -143,7 +146,7 @@ class _Tracked:
         groups = self._frames.groups
         is_next = image_id == self._last + 1 and image_id > 0
         if self._tracker is None or not is_next or groups[image_id] != groups[image_id - 1]:
-            self._tracker = VideoTracker(self._segmenter, self._params)
+            self._tracker = VideoTracker(self._segmenter, self._params, self._track)
             self._counters.append(IdentityCounter())
         self._last = image_id
         try:
