@@ -14,6 +14,7 @@ from napari_eomt.cli.download import download
 from napari_eomt.cli.evaluate import evaluate
 from napari_eomt.cli.models import models
 from napari_eomt.cli.predict import predict
+from napari_eomt.cli.track import track
 from napari_eomt.cli.train import train
 from napari_eomt.cli.validate import validate
 
@@ -47,6 +48,7 @@ def _root(
 
 
 app.command()(predict)
+app.command()(track)
 app.command()(train)
 app.command()(evaluate)
 app.command()(models)

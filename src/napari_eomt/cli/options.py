@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -44,32 +46,59 @@ def clear_errors(debug: bool) -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+@contextmanager
+def clean_stop() -> Iterator[None]:
+    """Let a batch system's stop (SIGTERM) end as Ctrl-C does: with nothing half written."""
+
+    def stop(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def say_error(error: EomtError) -> None:
     """Write an error on stderr, in one line."""
     typer.echo("error: " + " ".join(str(error).split()), err=True)
 
 
-def with_params(model: type[Params]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_params(
+    model: type[BaseModel], **others: type[BaseModel]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of a params class.
 
     The command takes them as one argument, ``params``. Values are checked by the class alone;
     title, range, unit and default in ``--help`` are read from it.
+
+    Parameters
+    ----------
+    model : type
+    **others : type
+        Further params classes, by the names of the arguments that they become; no two of them
+        have a field of one name.
     """
+    classes = {"params": model, **others}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**values: Any) -> None:
-            given = {name: values.pop(name) for name in model.model_fields}
+            given = {
+                argument: {name: values.pop(name) for name in one.model_fields}
+                for argument, one in classes.items()
+            }
             debug = bool(values.get("debug"))
             with clear_errors(debug):
-                params = parse_params(model, given)
-            command(params=params, **values)
+                parsed = {a: parse_params(one, given[a]) for a, one in classes.items()}
+            command(**parsed, **values)
 
         # typer reads a command's signature; get_type_hints must not see the wrapper's.
         hints = typing.get_type_hints(command, include_extras=True)
         parameters = [
             parameter.replace(annotation=hints[name])
             for name, parameter in inspect.signature(command).parameters.items()
-            if name != "params"
+            if name not in classes
         ]
         parameters += [
             inspect.Parameter(
@@ -78,7 +107,8 @@ def with_params(model: type[Params]) -> Callable[[Callable[..., None]], Callable
                 default=None,
                 annotation=Annotated[str | None, _option(name, field)],
             )
-            for name, field in model.model_fields.items()
+            for one in classes.values()
+            for name, field in one.model_fields.items()
         ]
         run.__doc__ = command.__doc__
         run.__name__ = command.__name__

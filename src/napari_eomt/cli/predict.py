@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from napari_eomt.cli.options import BAD_INPUT, Debug, clear_errors, with_params
+from napari_eomt.cli.options import BAD_INPUT, Debug, clean_stop, clear_errors, with_params
 from napari_eomt.inference.params import PredictParams
 
 
@@ -96,7 +92,7 @@ def predict(
     Bad images are named and left out; the exit code is then 2. After Ctrl-C, exit code 130,
     what was finished is kept, and the same command goes on from there.
     """
-    with clear_errors(debug), _clean_stop():
+    with clear_errors(debug), clean_stop():
         if params.contrast == "auto" and params.contrast_limits is not None:
             params = params.model_copy(update={"contrast": "limits"})
         # Only now: --help and wrong options answer without torch.
@@ -123,17 +119,3 @@ def predict(
         )
         if job.n_failed:
             raise typer.Exit(BAD_INPUT)
-
-
-@contextmanager
-def _clean_stop() -> Iterator[None]:
-    """Let a batch system's stop (SIGTERM) end as Ctrl-C does: with nothing half written."""
-
-    def stop(*_: object) -> None:
-        sys.exit(128 + signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -32,8 +32,10 @@ class ResultWriter:
 
     Parameters
     ----------
-    labels, table : Path
-        Files to write.
+    labels : Path
+        File to write.
+    table : Path or None
+        Another; None is without one.
     shape : (H, W)
         Of every frame, in pixels.
     stack_shape : tuple of int
@@ -47,7 +49,7 @@ class ResultWriter:
     def __init__(
         self,
         labels: Path,
-        table: Path,
+        table: Path | None,
         shape: tuple[int, int],
         stack_shape: tuple[int, ...],
         stack_names: Sequence[str],
@@ -59,9 +61,11 @@ class ResultWriter:
         self._dtype: type[np.uint16] | type[np.uint32] = np.uint16
         self._n_pages = 0
         self._tiff = self._open(labels)
-        self._file = table.open("w", newline="", encoding="utf-8")
-        self._rows: Any = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(COLUMNS)
+        self._file = None if table is None else table.open("w", newline="", encoding="utf-8")
+        self._rows: Any = None
+        if self._file is not None:
+            self._rows = csv.writer(self._file, lineterminator="\n")
+            self._rows.writerow(COLUMNS)
 
     def __enter__(self) -> ResultWriter:
         return self
@@ -75,7 +79,8 @@ class ResultWriter:
         try:
             self._tiff.close()
         finally:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
     def add(self, frame: int, segmentation: Segmentation) -> None:
         """Write the next frame, which is number `frame` of the image."""
@@ -83,6 +88,8 @@ class ResultWriter:
         if id_dtype(int(id_map.max(initial=0))) is np.uint32 and self._dtype is np.uint16:
             self._widen()
         self._page(id_map)
+        if self._rows is None:
+            return
         for segment in segmentation.segments:
             score = "" if segment.score is None else f"{segment.score:.4f}"
             name = self._names.get(segment.category_id, "")

@@ -65,6 +65,13 @@ class ListedFrames:
         self.name = f"{len(items)} images"
         self.n_frames = len(items)
 
+    @property
+    def file_names(self) -> list[str] | None:
+        """The names of the files; None if not all are files."""
+        if not all(isinstance(item, str | Path) for item in self._items):
+            return None
+        return [Path(item).name for item in self._items]
+
     def frame(self, index: int) -> Frame:
         """Return a frame, in memory.
 
