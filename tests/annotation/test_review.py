@@ -45,8 +45,23 @@ def accept(session, *keys):
     session.do(operations.set_status(session.document, keys, Status.ACCEPTED))
 
 
+IDENTITIES = {
+    (f, i): float(v)
+    for (f, i), v in zip(
+        [(f, i) for f in range(3) for i in range(1, 40, 2)],
+        np.random.default_rng(5).random(60),
+        strict=True,
+    )
+}
+"""How doubtful identities are; of others there is no doubt."""
+
+
 def expected_line(document, order, frame, below, doubts, gone=()):
     """Sort what is left as the words say."""
+
+    def asked(key, segment):
+        is_identity = order is Order.IDENTITY
+        return IDENTITIES.get(key, 0.0) if is_identity else unsure(key, segment)
 
     def unsure(key, segment):
         return doubts[key].score if key in doubts else 1 - segment.score
@@ -60,7 +75,7 @@ def expected_line(document, order, frame, below, doubts, gone=()):
         for key, s in found
         if not decided(s)
         and frame in (None, key[0])
-        and (below is None or 1 - unsure(key, s) < below)
+        and (below is None or 1 - asked(key, s) < below)
     ]
     # A frame keeps its place while one works on it: what is decided or deleted counts.
     worst = {}
@@ -77,6 +92,7 @@ def expected_line(document, order, frame, below, doubts, gone=()):
             Order.WORST: (-u, f, i),
             Order.FRAMES: (-worst[f], f, -u, i),
             Order.READING: (f, band, x0 + x1, i),
+            Order.IDENTITY: (-IDENTITIES.get((f, i), 0.0), -u, f, i),
             Order.LARGEST: (-s.area, f, i),
             Order.SMALLEST: (s.area, f, i),
         }[order]
@@ -104,6 +120,7 @@ def test_random_decisions_and_undos_equal_the_definition(order, frame, below):
     document = session.document
     doubts = {(f, i): doubt(float(rng.random())) for f in range(3) for i in range(1, 40, 3)}
     queue = ReviewQueue(session, doubts, frame=frame, order=order, below=below)
+    queue.set_identities(IDENTITIES)
     history, ahead, gone = [], [], frozenset()
     for _ in range(400):
         if rng.random() < 0.25:
@@ -138,6 +155,7 @@ def test_random_decisions_and_undos_equal_the_definition(order, frame, below):
                 assert went == wanted[(at - 1 + step_by) % len(wanted)]
     assert gone
     again = ReviewQueue(session, doubts, frame=frame, order=order, below=below)
+    again.set_identities(IDENTITIES)
     # Only the place of frames remembers what was deleted.
     assert sorted(again.keys()) == sorted(queue.keys())
 

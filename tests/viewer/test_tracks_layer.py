@@ -43,7 +43,7 @@ class Bench:
         while self.paths.take():
             pass
         self.paths.show()
-        while self.doubts.is_behind:
+        while self.doubts.n_left:
             self.doubts.judge()
 
     def check(self):
@@ -157,7 +157,7 @@ def test_what_a_run_says_of_its_links_goes_before_what_the_masks_say():
     heard = []
     said.changed.connect(heard.append)
     doubts = IdentityDoubts(bench.live, said.of("key"))
-    while doubts.is_behind:
+    while doubts.n_left:
         doubts.judge()
     assert doubts.score((3, 1)) < 0.1
     said.know("key", 3, {(3, 1): 0.8, (3, 2): 1.7})

@@ -73,6 +73,7 @@ class ReviewQueue:
         self.session = session
         self._document = session.document
         self._doubts: Mapping[Key, Uncertainty] = doubts or {}
+        self._identities: Mapping[Key, float] = {}
         self.frame, self.order, self.below = frame, order, below
         self.current: Key | None = None
         self._after: Rank | None = None
@@ -103,6 +104,19 @@ class ReviewQueue:
         self._doubts = doubts
         self._build()
         self.changed.emit()
+
+    def set_identities(self, doubts: Mapping[Key, float]) -> None:
+        """Take how doubtful identities are, 0 to 1: what `Order.IDENTITY` goes by."""
+        if dict(doubts) == dict(self._identities):
+            return
+        self._identities = dict(doubts)
+        if self.order is Order.IDENTITY:
+            self._build()
+            self.changed.emit()
+
+    def identity_doubt(self, key: Key) -> float:
+        """Return how doubtful it is that an object is the one of the frame before, 0 to 1."""
+        return self._identities.get(key, 0.0)
 
     def __len__(self) -> int:
         return len(self._line)
@@ -377,10 +391,11 @@ class ReviewQueue:
             return None
         value = uncertainty_of(segment, self._doubts.get(key))
         verdict = Verdict.of(segment)
-        where = None
-        if verdict is Verdict.LEFT and is_in and (self.below is None or 1 - value < self.below):
+        where, identity = None, self.identity_doubt(key)
+        doubt = identity if self.order is Order.IDENTITY else value
+        if verdict is Verdict.LEFT and is_in and (self.below is None or 1 - doubt < self.below):
             shape = self._document.image_shape
-            where = rank(self.order, key, segment, value, shape, self._worst)
+            where = rank(self.order, key, segment, value, shape, self._worst, identity)
         return _Entry(verdict, value, where, is_in and key not in self._unseen)
 
     def _counts_as_proposal(self, key: Key, segment: Segment) -> bool:

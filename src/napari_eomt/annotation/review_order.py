@@ -35,6 +35,8 @@ class Order(str, Enum):
     """The frame with the worst object first; within a frame the worst first."""
     READING = "reading"
     """Frame by frame, from left to right in bands one below the other."""
+    IDENTITY = "identity"
+    """Those first that may least be the ones of the frame before."""
     LARGEST = "largest"
     SMALLEST = "smallest"
 
@@ -80,6 +82,7 @@ def rank(
     uncertainty: float,
     image_shape: tuple[int, int],
     worst_of_frame: Mapping[int, float],
+    identity: float = 0.0,
 ) -> Rank:
     """Return what an object is sorted by.
 
@@ -95,8 +98,12 @@ def rank(
     worst_of_frame : mapping of int to float
         The highest uncertainty in each frame, decided objects counted as well: a frame keeps its
         place while one works on it.
+    identity : float
+        How doubtful it is that the object is the one of the frame before, 0 to 1.
     """
     frame, i = key
+    if order is Order.IDENTITY:
+        return -identity, -uncertainty, frame, i
     if order is Order.WORST:
         return -uncertainty, 0, frame, i
     if order is Order.FRAMES:
@@ -110,7 +117,7 @@ def rank(
 
 
 def carried_over(
-    document: Document, frame: int, proposed: Segmentation, doubts: Sequence[Uncertainty]
+    document: Document, frame: int, proposed: Segmentation, doubts: Sequence[Uncertainty | None]
 ) -> dict[Key, Uncertainty]:
     """Return what a model says of the objects that its proposal has become.
 
@@ -120,12 +127,14 @@ def carried_over(
         After the proposal was made: `operations.propose` gives ids of its own.
     frame : int
     proposed : Segmentation
-    doubts : sequence of Uncertainty
-        One for each of its segments.
+    doubts : sequence of (Uncertainty or None)
+        One for each of its segments; None where the model says nothing.
     """
     id_map, segments = document.id_map(frame), document.segments(frame)
     found = {}
     for segment, doubt in zip(proposed.segments, doubts, strict=True):
+        if doubt is None:
+            continue
         y0, x0, y1, x1 = segment.bbox
         is_inside = proposed.id_map[y0:y1, x0:x1] == segment.id
         part = id_map[y0:y1, x0:x1]

@@ -108,9 +108,9 @@ class IdentityDoubts:
                 self._waiting.setdefault(number, set()).update(members[at : at + _AFTER + 1])
 
     @property
-    def is_behind(self) -> bool:
-        """Whether there is something left to judge."""
-        return bool(self._waiting)
+    def n_left(self) -> int:
+        """How many tracks have steps that are still to be judged."""
+        return len(self._waiting)
 
     def judge(self, n_steps: int = MAX_STEPS) -> set[int]:
         """Judge steps, about so many at most; return their tracks."""

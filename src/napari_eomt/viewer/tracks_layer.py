@@ -70,6 +70,13 @@ class TracksLayer:
         if layer is not None and not keep and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
+    def follow(self, tracks: LiveTracks) -> None:
+        """Follow the same document's tracks anew, after edits that were not told."""
+        self._tracks = tracks
+        self._middles, self._rows = {}, {}
+        self._waiting = sorted({f for f, _ in tracks.index.numbers}, reverse=True)
+        self._is_stale = True
+
     def note(self, edit: Edit, touched: Iterable[int] = ()) -> None:
         """Take up an edit.
 

@@ -152,12 +152,25 @@ class ActionRunner(QObject):
         if message:
             self.say(message, False)
 
-    def say(self, text: str, is_refusal: bool = False) -> None:
-        """Show one line, without hiding a running job, or an error that nobody has read."""
+    def say(
+        self, text: str, is_refusal: bool = False, button: str = "", pressed: object = None
+    ) -> None:
+        """Show one line, without hiding a running job, or an error that nobody has read.
+
+        Parameters
+        ----------
+        text : str
+        is_refusal : bool
+            Whether something was not done.
+        button : str
+            The next step, where there is room for it.
+        pressed : callable, optional
+            What the button does.
+        """
         if self._bar.has_error or not self._bar.stop.isHidden():
             self._viewer.status = text
         else:
-            self._bar.show_message(("⚠ " if is_refusal else "") + text)
+            self._bar.show_message(("⚠ " if is_refusal else "") + text, button, pressed)
 
     def _on_shortcut(self, name: str) -> None:
         if not is_typing():

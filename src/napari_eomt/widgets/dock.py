@@ -54,6 +54,7 @@ from napari_eomt.widgets.prefetch import Prefetch
 from napari_eomt.widgets.review import ReviewStrip
 from napari_eomt.widgets.review_choice import BELOW
 from napari_eomt.widgets.saving import SavingStrip, lost_text
+from napari_eomt.widgets.track_tools import TrackTools
 from napari_eomt.widgets.train import TrainPage
 from napari_eomt.widgets.worker_candidates import WorkerCandidates
 from napari_eomt.worker.client import WorkerClient
@@ -132,6 +133,8 @@ class EomtDock(QWidget):
         self.runner.handle("keys", self._show_keys)
         self.runner.bind_in(self.annotate)
         self.annotate.add_part(ActionBar(self.runner))
+        self.tracks = TrackTools(self.runner, self.current, parent=self)
+        self.tracks.join_page(self.annotate)
         source = WorkerCandidates(self.jobs, self._decided, self)
         self.finder = CandidateFinder(self.runner, self.current, source, self)
         advice = ModelAdvice(self.runner, source, self)
@@ -140,6 +143,7 @@ class EomtDock(QWidget):
         self.annotate.add_part(self.candidates)
         self.review = ReviewStrip(self.runner, self.current, self.doubts)
         self.annotate.add_part(self.review)
+        self.tracks.join_review(self.review)
         self.doubt_colors = DoubtColors(self.current, self.annotate)
         self.review.choice.add_part(self.doubt_colors)
         # After the page: what it is told of a run must be in the document by then.
@@ -297,7 +301,9 @@ class EomtDock(QWidget):
         )
 
     def _forget_doubts(self) -> None:
-        self.doubts.keep({result.key for result in self.results})
+        keys = {result.key for result in self.results}
+        self.doubts.keep(keys)
+        self.tracks.links.keep(keys)
 
     def _on_work_problem(self, problem: str) -> None:
         if problem:
@@ -346,6 +352,7 @@ class EomtDock(QWidget):
         self._viewer.events.theme.disconnect(self._on_theme)
         self.opened.release()
         self.finder.close()
+        self.tracks.close()
         self.runner.close()
         self.work.close()
         self.results.changed.disconnect(self._forget_doubts)

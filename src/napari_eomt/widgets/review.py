@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_eomt.annotation import operations
 from napari_eomt.annotation.review import ReviewQueue
-from napari_eomt.annotation.review_order import carried_over, main_reason
+from napari_eomt.annotation.review_order import Order, carried_over, main_reason
 from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.doubts import Doubts
 from napari_eomt.viewer.keymap import BY_NAME
@@ -72,6 +72,7 @@ class ReviewStrip(QWidget):
         self._runner, self._current = runner, current
         self._doubts = Doubts() if doubts is None else doubts
         self.queue: ReviewQueue | None = None
+        self._identities: Mapping[Key, float] = {}
         self.previous, self.next = self._arrow("previous", "◀"), self._arrow("next", "▶")
         self.place = QLabel()
         self.place.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -130,6 +131,12 @@ class ReviewStrip(QWidget):
     def know_doubts(self, key: str, frame: int, doubts: Mapping[Key, Uncertainty]) -> None:
         """Take what the model says of its proposals in a frame of a result."""
         self._doubts.know(key, frame, doubts)
+
+    def know_identities(self, doubts: Mapping[Key, float]) -> None:
+        """Take how doubtful identities are in the current result, 0 to 1."""
+        self._identities = dict(doubts)
+        if self.queue is not None:
+            self.queue.set_identities(self._identities)
 
     def watch(self, jobs: Jobs, results: Results) -> None:
         """Hear from the worker what the model is unsure of; after whoever shows its proposals."""
@@ -230,6 +237,7 @@ class ReviewStrip(QWidget):
     def _on_result(self) -> None:
         self.close_result()
         self._move_timer.stop()
+        self._identities = {}
         result = self._current.result
         if result is not None:
             self.choice.offer_frames(result.document.n_frames > 1)
@@ -315,6 +323,10 @@ class ReviewStrip(QWidget):
         name = document.categories[segment.category_id].name
         text = f"#{segment.id} {name} · {1 - queue.uncertainty(key):.2f} certain"
         doubt = queue.doubt(key)
+        if queue.order is Order.IDENTITY:
+            return (
+                f"#{segment.id} {name} · {1 - queue.identity_doubt(key):.2f} certain to be itself"
+            )
         return text if doubt is None else f"{text}, least of {main_reason(doubt)}"
 
     def _progress(self, queue: ReviewQueue, tally: Tally) -> str:

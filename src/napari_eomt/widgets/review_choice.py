@@ -27,6 +27,11 @@ _ORDERS = (
         "The frame with the worst object comes first; within it the worst object.",
     ),
     (
+        Order.IDENTITY,
+        "Doubtful identity first",
+        "The objects come first that may least be the ones of the frame before (switches).",
+    ),
+    (
         Order.READING,
         "As in the image",
         "From left to right in bands one below the other, so that the view moves little.",
@@ -85,7 +90,7 @@ class ReviewChoice(QWidget):
         layout.setSpacing(4)
         layout.addLayout(first)
         layout.addLayout(second)
-        self._has_frames = True
+        self._has_frames, self._has_tracks = True, False
         self.offer_frames(False)
         self.orders.currentIndexChanged.connect(self._on_changed)
         self.frames.currentIndexChanged.connect(self._on_changed)
@@ -131,19 +136,32 @@ class ReviewChoice(QWidget):
 
     def offer_frames(self, has_frames: bool) -> None:
         """Offer what makes sense for one image, or for a stack."""
-        if has_frames == self._has_frames:
-            return
-        self._has_frames = has_frames
+        if has_frames != self._has_frames:
+            self._has_frames = has_frames
+            self._offer()
+            self.frames.setVisible(has_frames)
+
+    def offer_tracks(self, has_tracks: bool) -> None:
+        """Offer the order of identities where there are any."""
+        if has_tracks != self._has_tracks:
+            self._has_tracks = has_tracks
+            before = self.order
+            self._offer()
+            if self.order is not before:
+                self._on_changed()
+
+    def _offer(self) -> None:
         chosen = self.orders.currentData()
         self.orders.blockSignals(True)
         self.orders.clear()
+        missing = set() if self._has_frames else {Order.FRAMES}
+        missing |= set() if self._has_tracks else {Order.IDENTITY}
         for order, text, tip in _ORDERS:
-            if has_frames or order is not Order.FRAMES:
+            if order not in missing:
                 self.orders.addItem(text, order.value)
                 self.orders.setItemData(self.orders.count() - 1, tip, 3)  # Qt.ToolTipRole
         self.orders.setCurrentIndex(max(0, self.orders.findData(chosen)))
         self.orders.blockSignals(False)
-        self.frames.setVisible(has_frames)
 
     def _on_changed(self) -> None:
         self.limit.setEnabled(self.only.isChecked())
