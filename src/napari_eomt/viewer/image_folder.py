@@ -77,14 +77,14 @@ class Ready:
     segmentation : Segmentation
     categories : tuple of Category
         Of the model.
-    uncertainty : tuple of Uncertainty
+    uncertainty : tuple of (Uncertainty or None)
         One for each segment; empty if the model did not say.
     """
 
     key: str
     segmentation: Segmentation
     categories: tuple[Category, ...]
-    uncertainty: tuple[Uncertainty, ...] = ()
+    uncertainty: tuple[Uncertainty | None, ...] = ()
 
 
 class Keeper(Protocol):

@@ -23,18 +23,20 @@ from napari_eomt.worker.messages import (
     StateChanged,
     WorkerState,
 )
-from napari_eomt.worker.protocol import Ask, Kind, Question
+from napari_eomt.worker.protocol import Ask, Kind, Question, Tracking
 from napari_eomt.worker.supervisor import Supervisor
 from napari_eomt.worker.threads import default_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from napari_eomt.inference.params import PredictParams
+    from napari_eomt.inference.track_params import TrackParams
     from napari_eomt.structures.candidates import Patch, QueryId
     from napari_eomt.structures.frames import FrameSource
+    from napari_eomt.worker.given import GivenFrame
 
 __all__ = [
     "Cancelled",
@@ -151,6 +153,76 @@ class WorkerClient:
             Job(Kind.SEGMENT, model, source, source.name, tuple(map(int, frames)), params, key)
         )
 
+    def track(
+        self,
+        model: ModelRef,
+        source: FrameSource,
+        frames: Sequence[int],
+        params: PredictParams,
+        track: TrackParams,
+        key: str,
+        *,
+        given: Mapping[int, GivenFrame] | None = None,
+        before: Sequence[int] = (),
+        first_id: int = 1,
+        resume: bool = False,
+    ) -> int:
+        """Follow objects through frames; each comes as a `FrameDone` with ids that last.
+
+        Parameters
+        ----------
+        model : ModelRef
+            Of any kind: a VidEoMT follows things by itself, others are linked by overlap.
+        source : FrameSource
+            Read in a thread of the client's, at most two frames ahead.
+        frames : sequence of int
+            In the order of time.
+        params : PredictParams
+        track : TrackParams
+        key : str
+            Under which the proposals are kept for questions, and what the tracker remembers of
+            some frames for a run that goes on from there.
+        given : mapping of int to GivenFrame, optional
+            What is known of frames. Of locked segments neither pixels nor tracks change; of others
+            the tracks pass on to what the model finds at their place.
+        before : sequence of int
+            The frames just before the first one, if the run goes on from there; see
+            `given.frames_before`. They have no result. What is given of them tells the tracks so
+            far. A VidEoMT sees again those for which no memory of it is kept.
+        first_id : int
+            Of the first new track; higher than all that are given.
+        resume : bool
+            Nothing that the tracker knows was changed since a run under this key came to the first
+            frame: it goes on from its own state if that is kept, as if it had not stopped.
+
+        Returns
+        -------
+        int
+            The job's id.
+
+        Raises
+        ------
+        ValueError
+            If there are no frames.
+        """
+        wanted = tuple(map(int, frames))
+        if not wanted:
+            raise ValueError("There are no frames to track. Give at least one.")
+        tracking = Tracking(track, first_id, tuple(map(int, before)), wanted[0], resume)
+        return self._submit(
+            Job(
+                Kind.TRACK,
+                model,
+                source,
+                source.name,
+                wanted,
+                params,
+                key,
+                tracking,
+                dict(given or {}),
+            )
+        )
+
     def decide(self, key: str, frames: Sequence[int], params: PredictParams) -> int:
         """Decide anew about kept proposals, without running the model.
 
@@ -251,7 +323,7 @@ class WorkerClient:
         return self._ask(Ask(0, Question.SPLIT, key, frame, params, patch=patch))
 
     def forget(self, key: str) -> None:
-        """Drop the proposals kept under `key`."""
+        """Drop what is kept under `key`: proposals, and what trackers remember."""
         self._supervisor.desk.forget(key)
 
     def release(self) -> None:

@@ -44,6 +44,7 @@ from napari_eomt.worker.protocol import (
     Ready,
     Release,
     Result,
+    Seen,
     Step,
     ToWorker,
     Using,
@@ -208,7 +209,9 @@ class Desk:
                 return False
             job = self._active = self._queue.popleft()
             self._outbox.append(
-                Begin(job.id, job.kind, job.model, job.params, job.key, len(job.frames))
+                Begin(
+                    job.id, job.kind, job.model, job.params, job.key, len(job.frames), job.tracking
+                )
             )
             if job.kind is Kind.LOAD:
                 self._outbox.append(End(job.id))
@@ -255,8 +258,11 @@ class Desk:
                         message.notes,
                         message.queries,
                         message.uncertainty,
+                        message.links,
                     )
                 )
+            elif isinstance(message, Seen):
+                self._return_slot(message.slot)
             elif isinstance(message, Missing):
                 self._return_slot(message.slot)
                 job.missing.append(message.frame)

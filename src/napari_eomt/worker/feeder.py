@@ -35,7 +35,7 @@ def start_feeder(desk: Desk, job: Job) -> None:
 def _feed(desk: Desk, job: Job) -> None:
     slot: int | None = None
     try:
-        for index in job.frames:
+        for index in job.all_frames:
             frame = None
             if job.source is not None:
                 with _one_reader:
@@ -46,7 +46,8 @@ def _feed(desk: Desk, job: Job) -> None:
             if slot is None:
                 return
             stored = None if frame is None else desk.slots.write(slot, frame)
-            desk.send(job, protocol.Frame(job.id, index, slot, stored))
+            given = job.given.get(index)
+            desk.send(job, protocol.Frame(job.id, index, slot, stored, given))
             slot = None
         desk.send(job, protocol.End(job.id))
     except EomtError as error:

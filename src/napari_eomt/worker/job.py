@@ -9,9 +9,13 @@ from napari_eomt.worker.messages import Cancelled, Finished
 from napari_eomt.worker.protocol import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_eomt.inference.params import PredictParams
     from napari_eomt.structures.frames import FrameSource
+    from napari_eomt.worker.given import GivenFrame
     from napari_eomt.worker.messages import ModelRef
+    from napari_eomt.worker.protocol import Tracking
 
 
 @dataclass(eq=False)
@@ -31,6 +35,10 @@ class Job:
     params : PredictParams or None
         None for LOAD.
     key : str
+    tracking : Tracking or None
+        None unless frames are tracked.
+    given : mapping of int to GivenFrame
+        What is known of frames to be tracked.
     id : int
         Given when it is queued.
     """
@@ -42,6 +50,8 @@ class Job:
     frames: tuple[int, ...] = ()
     params: PredictParams | None = None
     key: str = ""
+    tracking: Tracking | None = None
+    given: Mapping[int, GivenFrame] = field(default_factory=dict)
     id: int = 0
     n_done: int = 0
     missing: list[int] = field(default_factory=list)
@@ -63,4 +73,10 @@ class Job:
         """What is being done, for people."""
         if self.kind is Kind.LOAD and self.model is not None:
             return f"Loading {self.model.model}"
-        return "Deciding anew" if self.kind is Kind.DECIDE else f"Segmenting {self.name}"
+        doing = "Tracking" if self.kind is Kind.TRACK else "Segmenting"
+        return "Deciding anew" if self.kind is Kind.DECIDE else f"{doing} {self.name}"
+
+    @property
+    def all_frames(self) -> tuple[int, ...]:
+        """The frames to read, with those that only lead up to the first one."""
+        return (*(self.tracking.before if self.tracking is not None else ()), *self.frames)

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from napari_eomt.inference.track_frames import Link
     from napari_eomt.structures.candidates import Candidate, Patch, QueryId, Split
     from napari_eomt.structures.segments import Segmentation
     from napari_eomt.structures.uncertainty import Uncertainty
@@ -116,8 +117,10 @@ class FrameDone:
         What people should know, such as a retry with less memory.
     queries : tuple of (view, query)
         Of each segment, in the order of the segments; empty for the semantic task.
-    uncertainty : tuple of Uncertainty
-        Of each segment, likewise.
+    uncertainty : tuple of (Uncertainty or None)
+        Of each segment, likewise; None for what a person has decided.
+    links : tuple of Link
+        Of a frame that was tracked: how each segment came by its track, which is its id here.
     """
 
     job: int
@@ -130,7 +133,8 @@ class FrameDone:
     seconds: float
     notes: tuple[str, ...]
     queries: tuple[QueryId, ...] = ()
-    uncertainty: tuple[Uncertainty, ...] = ()
+    uncertainty: tuple[Uncertainty | None, ...] = ()
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def _serve(channel: Channel, options: Options) -> None:
             else:
                 runner.run(message)
         elif isinstance(message, Forget):
-            runner.kept.forget(message.key)
+            runner.forget(message.key)
         elif isinstance(message, Release):
             runner.release_models()
         # Anything else belongs to a job that ended before it was read.

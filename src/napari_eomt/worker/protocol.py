@@ -1,8 +1,8 @@
 """The messages between the client and the process. Both sides are the same installation.
 
 The client has one job at a time at the process: `Begin`, a `Frame` for each frame as slots
-become free, `End`. The process answers with `Result` or `Missing` for each frame, in order, and
-with `Ended` once, after which it touches none of the job's slots.
+become free, `End`. The process answers with `Result`, `Seen` or `Missing` for each frame, in order,
+and with `Ended` once, after which it touches none of the job's slots.
 
 Beside the jobs there are questions, `Ask`, which the process answers with an `Answer` each: at
 once, by a thread beside the one that does the jobs. Of those that wait in one lane it answers the
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_eomt.inference.params import PredictParams
+    from napari_eomt.inference.track_frames import Link
+    from napari_eomt.inference.track_params import TrackParams
     from napari_eomt.structures.candidates import Patch, QueryId
     from napari_eomt.structures.segments import Segment
     from napari_eomt.structures.uncertainty import Uncertainty
     from napari_eomt.worker.arrays import StoredArray
+    from napari_eomt.worker.given import GivenFrame
     from napari_eomt.worker.messages import Event, ModelRef
 
 
@@ -35,11 +38,36 @@ class Kind(str, Enum):
     LOAD = "load"
     SEGMENT = "segment"
     DECIDE = "decide"
+    TRACK = "track"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How the frames of a TRACK job become tracks.
+
+    Parameters
+    ----------
+    params : TrackParams
+    first_id : int
+        Of the first new track.
+    before : tuple of int
+        Frames that come first, so that the tracker knows where it is; they have no result.
+    start : int
+        The first frame that has one.
+    resume : bool
+        Whether nothing was changed since a run came this far.
+    """
+
+    params: TrackParams
+    first_id: int
+    before: tuple[int, ...]
+    start: int
+    resume: bool
 
 
 @dataclass(frozen=True)
 class Begin:
-    """A job starts. `model` is None for DECIDE, `params` for LOAD."""
+    """A job starts. `model` is None for DECIDE, `params` for LOAD, `tracking` for all but TRACK."""
 
     job: int
     kind: Kind
@@ -47,16 +75,21 @@ class Begin:
     params: PredictParams | None
     key: str
     n_frames: int
+    tracking: Tracking | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Work on this frame, and put the id map into the slot. `stored` is None for DECIDE."""
+    """Work on this frame, and put the id map into the slot.
+
+    `stored` is None for DECIDE; `given` is what is known of a frame to be tracked.
+    """
 
     job: int
     frame: int
     slot: int
     stored: StoredArray | None
+    given: GivenFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +240,17 @@ class Result:
     seconds: float
     notes: tuple[str, ...]
     queries: tuple[QueryId, ...]
-    uncertainty: tuple[Uncertainty, ...]
+    uncertainty: tuple[Uncertainty | None, ...]
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame before the first one to track was looked at; the slot was not used."""
+
+    job: int
+    frame: int
+    slot: int
 
 
 @dataclass(frozen=True)
@@ -247,5 +290,5 @@ class Answer:
 
 
 FromWorker: TypeAlias = (
-    Ready | StartFailed | Loading | Using | Step | Result | Missing | Ended | Answer
+    Ready | StartFailed | Loading | Using | Step | Result | Seen | Missing | Ended | Answer
 )

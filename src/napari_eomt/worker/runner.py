@@ -14,7 +14,7 @@ import traceback
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -38,14 +38,20 @@ from napari_eomt.worker.protocol import (
     Outcome,
     Release,
     Result,
+    Seen,
     Step,
     Using,
 )
+from napari_eomt.worker.track_job import TrackJob
+from napari_eomt.worker.track_states import TrackStates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
+    from napari_eomt.inference import progress
     from napari_eomt.inference.proposals import Proposals
+    from napari_eomt.inference.track_frames import Link
+    from napari_eomt.inference.video import VideoFrame
     from napari_eomt.models.hub_watch import Progress
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.candidates import QueryId
@@ -54,6 +60,8 @@ if TYPE_CHECKING:
     from napari_eomt.worker.arrays import Slots
     from napari_eomt.worker.messages import ModelRef
     from napari_eomt.worker.process import Channel
+
+_T = TypeVar("_T")
 
 HOOK = "NAPARI_EOMT_WORKER_HOOK"
 """For tests: "module:function", which gets each loaded segmenter and returns one."""
@@ -111,6 +119,7 @@ class Runner:
         self._slots = slots
         self._models: OrderedDict[ModelRef, _Loaded] = OrderedDict()
         self._remembering: Recent[Proposals] = Recent(_MEMORIES_KEPT)
+        self._states = TrackStates()
         self._trunks = open_trunk_cache(trunk_bytes)
         self._is_release_due = False
         self._answers = Answers(channel, self.kept)
@@ -167,11 +176,19 @@ class Runner:
             self._trunks.release_memory()
         self._release()
 
+    def forget(self, key: str) -> None:
+        """Drop what is kept under a key."""
+        self.kept.forget(key)
+        self._states.forget(key)
+
     def _work(self, begin: Begin) -> None:
         segmenter = None if begin.model is None else self._segmenter(begin.job, begin.model)
         object_size: float | None = None
         if self._trunks is not None:
             self._trunks.begin_job()
+        if begin.kind is Kind.TRACK and segmenter is not None:
+            self._track(begin, segmenter)
+            return
         for frame in self._frames(begin.job):
             started = time.perf_counter()
             if begin.kind is Kind.SEGMENT and segmenter is not None:
@@ -186,7 +203,7 @@ class Runner:
             self._stop_if_cancelled(job)
             message = self._channel.inbox.get()
             if isinstance(message, Forget):
-                self.kept.forget(message.key)
+                self.forget(message.key)
             elif isinstance(message, Release):
                 self._is_release_due = True  # the job's own model is in use
             elif isinstance(message, Frame) and message.job == job:
@@ -215,21 +232,7 @@ class Runner:
             object_size=object_size,
             trunks=self._trunks,
         )
-        last = 0.0
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as stop:
-                prediction: Prediction = stop.value
-                break
-            if self._channel.is_cancelled(begin.job):
-                steps.close()
-                raise _CancelledError
-            now = time.perf_counter()
-            # More often than this nobody sees; small tiles take a few milliseconds.
-            if now - last > _STEP_S:
-                last = now
-                self._channel.send(Step(begin.job, frame.frame, step.done, step.total, step.what))
+        prediction: Prediction = self._finish(frame, steps)
         if prediction.proposals is not None:
             self._remember(prediction.proposals)
         self.kept.put(begin.key, frame.frame, prediction.proposals)
@@ -245,6 +248,56 @@ class Runner:
             prediction.uncertainty,
         )
         return prediction.object_size
+
+    def _track(self, begin: Begin, segmenter: Segmenter) -> None:
+        if begin.params is None or begin.tracking is None:
+            raise ValueError("Frames to track come with parameters.")
+        job = TrackJob(segmenter, begin.params, begin.tracking, begin.key, self._states)
+        keep_bytes = min(KEEP_BYTES, self.kept.max_bytes)
+        try:
+            for frame in self._frames(begin.job):
+                started = time.perf_counter()
+                if frame.stored is None:
+                    raise ValueError("A frame to track comes with its pixels.")
+                pixels = self._slots.read(frame.stored)
+                steps = job.iter_frame(frame.frame, pixels, frame.given, keep_bytes=keep_bytes)
+                found: VideoFrame | None = self._finish(frame, steps)
+                if found is None:
+                    self._channel.send(Seen(begin.job, frame.frame, frame.slot))
+                    continue
+                self.kept.put(begin.key, frame.frame, found.proposals)
+                self._answer(
+                    frame,
+                    found.segmentation,
+                    found.n_tiles,
+                    found.n_full_tiles,
+                    found.object_size,
+                    started,
+                    found.notes,
+                    (),
+                    found.uncertainty,
+                    found.links,
+                )
+        finally:
+            job.close()
+
+    def _finish(self, frame: Frame, steps: Generator[progress.Progress, None, _T]) -> _T:
+        """Work on a frame to its end, or until the client no longer wants it."""
+        last = 0.0
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                result: _T = stop.value
+                return result
+            if self._channel.is_cancelled(frame.job):
+                steps.close()
+                raise _CancelledError
+            now = time.perf_counter()
+            # More often than this nobody sees; small tiles take a few milliseconds.
+            if now - last > _STEP_S:
+                last = now
+                self._channel.send(Step(frame.job, frame.frame, step.done, step.total, step.what))
 
     def _decide(self, begin: Begin, frame: Frame, started: float) -> None:
         proposals = self.kept.get(begin.key, frame.frame)
@@ -283,7 +336,8 @@ class Runner:
         started: float,
         notes: tuple[str, ...],
         queries: tuple[QueryId, ...],
-        uncertainty: tuple[Uncertainty, ...],
+        uncertainty: tuple[Uncertainty | None, ...],
+        links: tuple[Link, ...] = (),
     ) -> None:
         id_map = self._slots.write(frame.slot, segmentation.id_map)
         seconds = time.perf_counter() - started
@@ -300,6 +354,7 @@ class Runner:
                 notes,
                 queries,
                 uncertainty,
+                links,
             )
         )
 
