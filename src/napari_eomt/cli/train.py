@@ -26,14 +26,16 @@ def train(
         Path | None,
         typer.Argument(
             help="Annotated images: a folder with a COCO file, or a COCO file of instances or "
-            "panoptic. Not needed to resume.",
+            "panoptic. Or videos with tracks: YouTube-VIS, or a folder of the Cell Tracking "
+            "Challenge. Not needed to resume.",
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             help="Name or folder of the model to start from; see `napari-eomt models`. By default "
-            "that of the settings, else the bundled one."
+            "that of the settings, else the bundled one. An EoMT that learns from videos becomes "
+            "a VidEoMT."
         ),
     ] = None,
     resume: Annotated[

@@ -40,16 +40,17 @@ def train(
 
     Parameters
     ----------
-    dataset : Dataset, PanopticFile, Path or str
-        Annotated images: a dataset, its folder, or its COCO file of instances or panoptic.
+    dataset : Dataset, PanopticFile, Videos, Path or str
+        Annotated images: a dataset, its folder, or its COCO file of instances or panoptic. Or
+        videos with tracks: YouTube-VIS, or a folder of the Cell Tracking Challenge.
     params : TrainParams, optional
     model : str or Path
-        To start from, as `load_segmenter` takes it.
+        To start from, as `load_segmenter` takes it. From videos an EoMT learns to be a VidEoMT.
     out : Path or str, optional
         Folder of the run; by default a new one in `runs_dir`.
     device : str
         As torch names them; "auto" takes the best there is.
-    val_dataset : Dataset, PanopticFile, Path or str, optional
+    val_dataset : Dataset, PanopticFile, Videos, Path or str, optional
         With the images that check; by default some of the dataset's own do.
     resume : bool
         Go on with the run in `out`, with all that it was asked when it began.

@@ -143,6 +143,8 @@ class BeforeAfter(QWidget):
         self.images.clear()
         split = news.split
         for key in () if split is None else split.val:
+            if not key.isdecimal():  # a frame of a video: what is found in one says little
+                continue
             name = split.val_name(key) if split else key
             # Of the folders that it is in nobody needs to read.
             self.images.addItem(name.rpartition("/")[2], key)
