@@ -327,3 +327,24 @@ def test_iter_video_names_the_frame_that_is_bad(image_model):
         next(found)
     with pytest.raises(DataError, match="Frame 1: The frame is"):
         list(iter_video([clip(1)[0], clip(1)[0][:40]], image_model))
+
+
+def test_memory_that_runs_out_costs_no_identity(video_model, monkeypatch):
+    frames = clip(3)
+    through = track(VideoTracker(video_model, TILED), frames)
+    real, n_failed = VideomtSegmenter.step, 0
+
+    def step(self, pixels, state=None):
+        nonlocal n_failed
+        if len(pixels) > 1 and state is not None:
+            n_failed += 1
+            raise MemoryError
+        return real(self, pixels, state)
+
+    monkeypatch.setattr(VideomtSegmenter, "step", step)
+    found = track(VideoTracker(video_model, TILED), frames)
+    assert n_failed >= 1
+    assert any("Memory" in note for note in found[1].notes)
+    for one, other in zip(through, found, strict=True):
+        assert [x.track_id for x in one.links] == [x.track_id for x in other.links]
+        assert (one.segmentation.id_map == other.segmentation.id_map).mean() > 0.999
