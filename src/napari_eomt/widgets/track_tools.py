@@ -12,12 +12,12 @@ from qtpy.QtGui import QColor, QCursor
 from napari_eomt.annotation.review_order import Order
 from napari_eomt.annotation.track_lanes import DOUBTFUL, Lanes
 from napari_eomt.annotation.track_live import LiveTracks
-from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.track_doubts import IdentityDoubts, LinkDoubts
 from napari_eomt.viewer.tracks_layer import TracksLayer
 from napari_eomt.widgets.timeline_paint import TimelineColors
 from napari_eomt.widgets.track_corrections import TrackCorrections
 from napari_eomt.widgets.track_strip import TrackStrip
+from napari_eomt.widgets.track_words import about, tip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -384,50 +384,10 @@ class TrackTools(QObject):
         return self.has_tracks and (self.strip.isVisible() or self.wants_doubts())
 
     def _describe(self, selected: list[int]) -> str:
-        if self.live is None:
-            return ""
-        members = self.live.index.members
-        if len(selected) != 1:
-            n_doubtful = len(self._doubtful())
-            text = f"{len(members):,} track{'s' if len(members) != 1 else ''}"
-            if selected:
-                text = f"{len(selected):,} of {text}"
-            return text + (f" · {n_doubtful:,} doubtful" if n_doubtful else "")
-        (number,) = selected
-        frames = list(members[number])
-        n_away = frames[-1] - frames[0] + 1 - len(frames)
-        text = f"Track {number} · frames {frames[0]}–{frames[-1]}"
-        if n_away:
-            text += f", away in {n_away:,}"
-        parent, children = self.live.parent(number), self.live.children(number)
-        text += f" · from {parent}" if parent is not None else ""
-        return text + (f" · into {', '.join(map(str, children))}" if children else "")
+        return "" if self.live is None else about(self.live, selected, len(self._doubtful()))
 
     def _tip(self, number: int, frame: int) -> str:
-        if self.live is None or self._result is None or number not in self.live.index.members:
-            return ""
-        document, members = self._result.document, self.live.index.members[number]
-        if frame not in members:
-            is_within = next(iter(members)) < frame < next(reversed(members))
-            rejected = any(f == frame for f, _ in self.live.rejected.get(number, ()))
-            what = "rejected" if rejected else "absent" if is_within else "not there"
-            return f"Track {number} · frame {frame}: {what}"
-        key = frame, members[frame]
-        segment = document.segments(frame).get(key[1])
-        if segment is None:
-            return ""
-        name = document.categories[segment.category_id].name
-        word = (
-            "locked"
-            if segment.locked and segment.status is Status.PROPOSED
-            else segment.status.value
-        )
-        text = f"Track {number} {name} · frame {frame}: {word}"
-        doubt = 0.0 if self.doubts is None else self.doubts.score(key)
-        if doubt < DOUBTFUL or self.doubts is None:
-            return text
-        reason = self.doubts.reason(key)
-        return f"{text}, doubtful ({doubt:.2f})" + (f": {reason}" if reason else "")
+        return "" if self.live is None else tip(self.live, self.doubts, number, frame)
 
     def _color(self, number: int) -> QColor:
         if number not in self._colors:
