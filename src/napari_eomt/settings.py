@@ -65,6 +65,13 @@ class Settings(BaseSettings):
     predict: dict[str, Any] = Field(
         default_factory=dict, description="The prediction's parameters as last used."
     )
+    track: dict[str, Any] = Field(
+        default_factory=dict, description="The tracking's parameters as last used."
+    )
+    track_videos: bool = Field(
+        True, description="Track objects through the frames with models of videos."
+    )
+    track_images: bool = Field(False, description="The same with models of images.")
     outlines: bool = Field(False, description="Show objects as outlines instead of filled.")
     by_category: bool = Field(False, description="Colour objects by their category.")
     export: dict[str, Any] = Field(

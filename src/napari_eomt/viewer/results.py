@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_eomt.annotation.track_run import TrackRun
     from napari_eomt.structures.axes import AxisRoles
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import Segmentation
@@ -42,14 +43,33 @@ class Result:
         self.view.close()
 
     def propose(
-        self, frame: int, proposed: Segmentation, name: str, merge_with: Hashable = None
+        self,
+        frame: int,
+        proposed: Segmentation,
+        name: str,
+        merge_with: Hashable = None,
+        tracks: TrackRun | None = None,
     ) -> None:
         """Replace what is merely proposed in a frame; a stroke under way is not lost.
 
         The table of objects is left to `ResultLayer.show_table`: of many frames, once.
+
+        Parameters
+        ----------
+        frame : int
+        proposed : Segmentation
+        name : str
+            Of the step.
+        merge_with : hashable, optional
+            See `Session.do`.
+        tracks : TrackRun, optional
+            Takes up the frames of a run that tracks, so that a track has one id.
         """
         self.view.flush()
-        edit = propose(self.document, frame, proposed, name)
+        if tracks is None:
+            edit = propose(self.document, frame, proposed, name)
+        else:
+            edit = tracks.propose(frame, proposed, name)
         with self.view.table_later():
             self.session.do(edit, merge_with=merge_with)
 

@@ -192,6 +192,7 @@ class EomtDock(QWidget):
         self.library.arrived.connect(self._on_arrived)
         self.library.failed.connect(self._on_library_failed)
         self.page.view_timed.connect(self.options.show_seconds)
+        self.page.links_found.connect(self.tracks.links.know)
         self.options.changed.connect(self._on_model)
         self.jobs.state_changed.connect(self._on_state)
         self.page.settings_changed.connect(self._save_timer.start)
@@ -423,6 +424,7 @@ class EomtDock(QWidget):
         return {
             "input": self.page.form.input,
             "advanced": self.page.form.advanced,
+            "tracking": self.page.tracking.fold,
             "images": self.images_fold,
             "train_images": self.train.data.fold,
             "train_advanced": self.train.form.advanced,

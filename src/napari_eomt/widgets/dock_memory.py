@@ -35,6 +35,9 @@ class DockMemory:
         dock.options.choose(settings.device, settings.dtype)
         dock.page.outlines.setChecked(settings.outlines)
         dock.page.by_category.setChecked(settings.by_category)
+        dock.page.tracking.restore(
+            settings.track, videos=settings.track_videos, images=settings.track_images
+        )
         for name, fold in dock.folds().items():
             fold.set_open(name in settings.open_folds)
         dock.show_page(settings.page)
@@ -56,6 +59,7 @@ class DockMemory:
                 "device": str(dock.options.device.currentData()),
                 "dtype": str(dock.options.dtype.currentData()),
                 "predict": predict,
+                **dock.page.tracking.values(),
                 "outlines": dock.page.outlines.isChecked(),
                 "by_category": dock.page.by_category.isChecked(),
                 "export": dock.export.form.values(),

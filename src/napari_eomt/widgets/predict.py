@@ -9,15 +9,12 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QHBoxLayout,
     QLabel,
-    QMenu,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -29,9 +26,12 @@ from napari_eomt.viewer.image_source import LayerSource, current_frame
 from napari_eomt.widgets.axes_form import AxesForm
 from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.params_form import ParamsForm
-from napari_eomt.widgets.run import Run, frames_text, objects_text
+from napari_eomt.widgets.run import Run, is_tracked, objects_text
+from napari_eomt.widgets.run_buttons import RunButtons
 from napari_eomt.widgets.run_summary import RunSummary
 from napari_eomt.widgets.thresholds import in_words, recommended, to_move
+from napari_eomt.widgets.tracking_form import TrackingForm
+from napari_eomt.widgets.tracking_run import TrackedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,9 @@ TABLE_MS = 150
 class SegmentPage(QWidget):
     """Runs the model on a frame or on all, and follows the sliders without running it again.
 
+    Frames that were tracked stay as they are when a slider moves: a decision about one of them
+    would not know which of its objects is which in the others.
+
     Parameters
     ----------
     viewer : ViewerModel
@@ -82,6 +85,7 @@ class SegmentPage(QWidget):
     settings_changed = Signal()
     sample_requested = Signal()
     view_timed = Signal(object, float)  # ModelRef; seconds that it takes for a tile
+    links_found = Signal(str, int, object)  # result's key, frame; doubts of links by (frame, id)
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class SegmentPage(QWidget):
         self._model = model
         self._layer: Image | None = None
         self._runs: dict[int, Run] = {}
+        self._stopped: dict[str, TrackedRun] = {}
         self._last_params: PredictParams | None = None
         self._drag, self._dragged_at = 0, -DRAG_S
         self._card: ModelCard | None = None
@@ -113,16 +118,10 @@ class SegmentPage(QWidget):
         self.form = ParamsForm(params)
         self.axes = AxesForm()
         self.form.input_grid.addWidget(self.axes, self.form.input_grid.rowCount(), 0, 1, 2)
-        self.segment = QPushButton("Segment")
-        self.segment.setToolTip("Find the objects of the image with the model (W).")
-        self.segment.setDefault(True)
-        self.all = QPushButton("All")
-        self.all.setToolTip("Segment more than this frame.")
-        menu = QMenu(self.all)
-        self.all_frames = QAction("All frames", menu)
-        self.from_here = QAction("From here on", menu)
-        menu.addActions([self.all_frames, self.from_here])
-        self.all.setMenu(menu)
+        self.tracking = TrackingForm()
+        self.buttons = RunButtons()
+        self.segment, self.all = self.buttons.segment, self.buttons.all
+        self.all_frames, self.from_here = self.buttons.all_frames, self.buttons.from_here
         self.yours = QLabel()
         self.yours.setWordWrap(True)
         self.keep = QComboBox()
@@ -134,19 +133,13 @@ class SegmentPage(QWidget):
         self.by_category = QCheckBox("Colour by category")
         self.by_category.setToolTip("Colour objects by their category instead of each by itself.")
 
-        run = QHBoxLayout()
-        run.addWidget(self.segment, 2)
-        run.addWidget(self.all, 1)
-        for button in (self.segment, self.all):
-            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(self.hint)
         layout.addWidget(self.sample)
-        layout.addLayout(run)
-        layout.addWidget(self.yours)
-        layout.addWidget(self.keep)
-        layout.addWidget(self.form)
+        for part in (self.buttons, self.tracking, self.yours, self.keep, self.form):
+            layout.addWidget(part)
+        layout.addWidget(self.tracking.fold)
         shown = QHBoxLayout()
         shown.addWidget(self.outlines)
         shown.addWidget(self.by_category)
@@ -166,6 +159,9 @@ class SegmentPage(QWidget):
         self.segment.clicked.connect(self.run_frame)
         self.all_frames.triggered.connect(self.run_all)
         self.from_here.triggered.connect(self.run_from_here)
+        self.buttons.go_on.triggered.connect(self.go_on)
+        self.tracking.changed.connect(self.settings_changed)
+        self.tracking.switch.toggled.connect(self._show_frames)
         self.form.changed.connect(self._on_params)
         self.axes.changed.connect(self._on_axes)
         self.by_category.toggled.connect(self._on_look)
@@ -216,7 +212,7 @@ class SegmentPage(QWidget):
         has_image = self._layer is not None
         self.hint.setVisible(not has_image)
         self.sample.setVisible(not has_image)
-        for widget in (self.segment, self.all, self.form, self.outlines, self.by_category):
+        for widget in (self.buttons, self.form, self.outlines, self.by_category):
             widget.setVisible(has_image)
         self._show_frames()
 
@@ -230,6 +226,7 @@ class SegmentPage(QWidget):
         What is there was made by another model: nothing is decided anew about it.
         """
         self._card = card
+        self.tracking.show_model(card)
         self.form.blockSignals(True)
         self.form.offer_tasks(card.tasks)
         self.form.offer_categories(card.categories)
@@ -262,12 +259,26 @@ class SegmentPage(QWidget):
             self._run([self._frame()])
 
     def run_all(self) -> None:
-        """Segment every frame."""
-        self._run(list(range(self._n_frames())))
+        """Segment every frame, or track all of them afresh."""
+        self._run(list(range(self._n_frames())), tracks=self._tracks, is_afresh=True)
 
     def run_from_here(self) -> None:
-        """Segment the frame that the viewer shows, and all after it."""
-        self._run(list(range(self._frame(), self._n_frames())))
+        """Segment the frame that the viewer shows, and all after it; or track on from there."""
+        self._run(list(range(self._frame(), self._n_frames())), tracks=self._tracks)
+
+    def go_on(self) -> None:
+        """Go on with a tracked run of this image that was stopped, as it was begun."""
+        result = self._current.result
+        stopped = None if result is None else self._stopped.get(result.key)
+        layer, roles = self._layer, self.axes.roles
+        if stopped is None or layer is None or roles is None or self.is_running:
+            return
+        try:
+            source = LayerSource(layer, roles)
+        except EomtError as error:
+            self._bar.show_error(_plain(error))
+            return
+        self._submit(stopped.rest(), source, result)
 
     def stop(self) -> None:
         """Stop every job of this page."""
@@ -289,7 +300,12 @@ class SegmentPage(QWidget):
             result.session.undo()
             self._bar.show_message("The run is undone.")
 
-    def _run(self, frames: list[int]) -> None:
+    @property
+    def _tracks(self) -> bool:
+        """Whether more than one frame is tracked."""
+        return self.tracking.is_on and self._n_frames() > 1
+
+    def _run(self, frames: list[int], *, tracks: bool = False, is_afresh: bool = False) -> None:
         layer, roles = self._layer, self.axes.roles
         if layer is None or roles is None or self.is_running:
             return
@@ -301,9 +317,17 @@ class SegmentPage(QWidget):
             return
         card, ref = self._model()
         result = self._current.result
-        wants_new = self.keep.currentData() == "new" and self._n_locked() > 0
-        run = Run(len(frames), is_decision=False, card=card, ref=ref)
-        if result is None or wants_new:
+        if self.keep.currentData() == "new" and self._n_locked() > 0:
+            result = None
+        run = Run(len(frames), False, card, ref, params, tuple(frames))
+        if tracks:
+            run = TrackedRun(
+                *(len(frames), False, card, ref, params, tuple(frames)),
+                step=("track", uuid4().hex),
+                track=self.tracking.params,
+                is_afresh=is_afresh,
+            )
+        if result is None:
             run.key = uuid4().hex
             run.create = partial(
                 self._results.create, run.key, layer, roles, source, card.categories
@@ -311,13 +335,16 @@ class SegmentPage(QWidget):
         else:
             run.key = result.key
             result.session.do(add_categories(result.document, card.categories))
-        self._last_params = params
+        self._submit(run, source, result)
+
+    def _submit(self, run: Run, source: LayerSource, result: Result | None) -> None:
+        self._last_params = run.params
         # Every job that decides about the proposals that this one replaces is pointless.
         for job, other in self._runs.items():
             if other.is_decision:
                 self._jobs.client.cancel(job)
-        job = self._jobs.client.segment(ref, source, frames, params, run.key)
-        self._runs[job] = run
+        self._runs[run.submit(self._jobs.client, source, result)] = run
+        self._stopped.pop(run.key, None)
         self._bar.show_running("Starting…")
         self._show_frames()
 
@@ -328,18 +355,28 @@ class SegmentPage(QWidget):
         result = self._current.result
         if result is None:
             return
-        here = self._frame()
-        frames = sorted(
-            {frame for frame, _ in result.document.iter_segments()} | {here},
-            key=lambda frame: (frame != here, frame),
-        )
-        self._last_params = self.params()
-        job = self._jobs.client.decide(result.key, frames, self._last_params)
+        here, document = self._frame(), result.document
+        wanted = {frame for frame, _ in document.iter_segments()} | {here}
+        tracked = {frame for frame in wanted if is_tracked(document, frame)}
+        frames = sorted(wanted - tracked, key=lambda frame: (frame != here, frame))
+        if tracked:
+            again = f"Press {self.all.text()}" if self._tracks else "Track them again"
+            self._bar.show_message(
+                f"{len(tracked):,} tracked frames stay as they are, so that no track is lost. "
+                f"{again} to apply the change to them."
+            )
+        if not frames:
+            return
+        self._last_params = params = self.params()
+        job = self._jobs.client.decide(result.key, frames, params)
         card, ref = self._model()
         now = monotonic()
         self._drag += now - self._dragged_at > DRAG_S
         self._dragged_at = now
-        self._runs[job] = Run(len(frames), is_decision=True, card=card, ref=ref, drag=self._drag)
+        run = Run(len(frames), True, card, ref, params, tuple(frames))
+        # A drag of a slider is one step to undo, and the next drag another.
+        run.step, run.n_tracked = ("decide", self._drag), len(tracked)
+        self._runs[job] = run
 
     def _on_params(self) -> None:
         if self.form.task != self._recommended_for:
@@ -400,10 +437,9 @@ class SegmentPage(QWidget):
             self._look(result)
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
-        name = "Change thresholds" if run.is_decision else f"Segment {frames_text(run.n_frames)}"
-        # A drag of a slider is one step to undo, and the next drag another.
-        step = ("decide", run.drag) if run.is_decision else ("run", event.job)
-        result.propose(event.frame, event.segmentation, name, merge_with=step)
+        run.propose(result, event)
+        if isinstance(run, TrackedRun):
+            self.links_found.emit(event.key, event.frame, run.doubts)
         if not run.is_decision:
             self.view_timed.emit(run.ref, event.seconds / max(1, event.n_tiles))
         run.take(event)
@@ -426,14 +462,14 @@ class SegmentPage(QWidget):
                     f"{len(event.missing)} of {run.n_frames} frames no longer have their "
                     "proposals at hand: press Segment to apply the change there."
                 )
-            elif not self.is_running:
+            elif not self.is_running and not run.n_tracked:
                 self._bar.show_message(objects_text(run.n_objects))
             return
         self.summary.show_seconds(run.key, event.seconds)
         self._bar.show_message(
             run.summary(event),
             "Undo" if run.n_objects else "",
-            lambda: self.undo_run(run.key, ("run", event.job)),
+            lambda: self.undo_run(run.key, run.step),
         )
         # A slider that was moved meanwhile.
         self._follow()
@@ -442,19 +478,29 @@ class SegmentPage(QWidget):
         run = self._runs.pop(event.job, None)
         if run is None:
             return
+        can_go_on = self._keep_rest(run)
         self._update_tables()
         self._show_frames()
         if not run.is_decision:
-            done = f"{event.n_frames} of {run.n_frames} frames are done and stay."
-            self._bar.show_message(f"Stopped. {done if run.n_frames > 1 else 'Nothing changed.'}")
+            action = "Continue" if can_go_on else ""
+            self._bar.show_message(f"Stopped. {run.stopped_text}", action, self.go_on)
 
     def _on_failed(self, event: Failed) -> None:
         run = self._runs.pop(event.job, None)
         if run is None:
             return
+        can_go_on = self._keep_rest(run)
         self._update_tables()
         self._show_frames()
-        self._bar.show_error(event.message, event.details)
+        more = f" {run.stopped_text} {self.all.text()} → Continue goes on." if can_go_on else ""
+        self._bar.show_error(event.message + more, event.details)
+
+    def _keep_rest(self, run: Run) -> bool:
+        """Remember where a tracked run can go on; return whether it can."""
+        if not isinstance(run, TrackedRun) or self._results.by_key(run.key) is None:
+            return False
+        self._stopped[run.key] = run
+        return run.next_frame is not None
 
     def _update_tables(self) -> None:
         stale, self._stale = self._stale, []
@@ -464,12 +510,12 @@ class SegmentPage(QWidget):
     def _show_frames(self) -> None:
         """Bring the buttons in line with the image, its frames, and what is the user's."""
         n = self._n_frames()
-        busy = self.is_running
-        self.segment.setText("Segment" if n <= 1 else "Segment this frame")
-        self.segment.setEnabled(self._layer is not None and not busy)
-        self.all.setText(f"All {n}")
-        self.all.setVisible(self._layer is not None and n > 1)
-        self.all.setEnabled(not busy)
+        roles, result = self.axes.roles, self._current.result
+        has_frames = self._layer is not None and roles is not None and n > 1
+        self.tracking.show_axes(len(roles.frames) if has_frames and roles is not None else 0)
+        stopped = None if result is None else self._stopped.get(result.key)
+        left = None if stopped is None else stopped.next_frame
+        self.buttons.show_frames(n, busy=self.is_running, tracked=self._tracks, left=left)
         n_locked = self._n_locked()
         are = "is" if n_locked == 1 else "are"
         self.yours.setText(f"{objects_text(n_locked)} {are} yours (accepted, edited or drawn).")

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 from napari_eomt.widgets.download_job import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
+    from napari_eomt.annotation.document import Document
+    from napari_eomt.inference.params import PredictParams
     from napari_eomt.models.card import ModelCard
+    from napari_eomt.structures.frames import FrameSource
     from napari_eomt.viewer.results import Result
+    from napari_eomt.worker.client import WorkerClient
     from napari_eomt.worker.messages import Finished, FrameDone, JobProgress, ModelRef
 
 
@@ -23,17 +27,58 @@ class Run:
     is_decision: bool
     card: ModelCard
     ref: ModelRef
+    params: PredictParams
+    frames: tuple[int, ...] = ()
     create: Callable[[], Result] | None = None
     """Makes the result, and its layer, when the first frame comes in."""
     key: str = ""
-    drag: int = 0
-    """Which drag of the sliders, of a decision."""
+    step: Hashable = None
+    """What its frames merge with: they are one step to undo."""
     n_objects: int = 0
     n_full: int = 0
     n_tiles: int = 0
+    n_taken: int = 0
+    n_tracked: int = 0
+    """Frames that a decision leaves out."""
+    n_cut: int = 0
+    """Objects of tracks that a run of single frames has not found again."""
+
+    @property
+    def name(self) -> str:
+        """What its step is called."""
+        return "Change thresholds" if self.is_decision else f"Segment {frames_text(self.n_frames)}"
+
+    @property
+    def stopped_text(self) -> str:
+        """What a run that was stopped has left."""
+        done = f"{self.n_taken} of {self.n_frames} frames are done and stay."
+        return done if self.n_frames > 1 else "Nothing changed."
+
+    def submit(self, client: WorkerClient, source: FrameSource, result: Result | None) -> int:
+        """Give the frames to the worker, to be segmented; return the job's id.
+
+        Parameters
+        ----------
+        client : WorkerClient
+        source : FrameSource
+        result : Result or None
+            Where they are taken up; None for a new one.
+        """
+        job = client.segment(self.ref, source, self.frames, self.params, self.key)
+        self.step = ("run", job)
+        return job
+
+    def propose(self, result: Result, event: FrameDone) -> None:
+        """Take up a frame, as part of the run's one step."""
+        document = result.document
+        tracked = [i for i, s in document.segments(event.frame).items() if s.track_id is not None]
+        result.propose(event.frame, event.segmentation, self.name, self.step)
+        # What is proposed again keeps its id, and so is the same thing as in other frames.
+        self.n_cut += len(set(tracked) - set(document.segments(event.frame)))
 
     def take(self, event: FrameDone) -> None:
         """Count what has come."""
+        self.n_taken += 1
         self.n_objects += len(event.segmentation.segments)
         self.n_full += event.n_full_tiles
         self.n_tiles += event.n_tiles
@@ -55,14 +100,23 @@ class Run:
         text = f"{objects_text(self.n_objects)} in {event.seconds:.1f} s"
         if self.n_frames > 1:
             text += f", {event.n_frames} frames"
+        return ". ".join([text, *self.advice(), *event.notes])
+
+    def advice(self) -> list[str]:
+        """Return what would find more, or mend something, in sentences without their dots."""
+        found = []
         if self.n_full:
-            text += (
-                f". {self.n_full} of {self.n_tiles} tiles are full: a smaller object size would "
+            found.append(
+                f"{self.n_full} of {self.n_tiles} tiles are full: a smaller object size would "
                 "find more"
             )
         if not self.n_objects:
-            text += ". A lower score, or another object size, may find some"
-        return ". ".join([text, *event.notes])
+            found.append("A lower score, or another object size, may find some")
+        if self.n_cut:
+            where = "this frame" if self.n_frames == 1 else "frames"
+            miss = "1 track misses" if self.n_cut == 1 else f"{self.n_cut:,} tracks miss"
+            found.append(f"{miss} {where} now: Track from here on looks for them")
+        return found
 
 
 def _loading(name: str, event: JobProgress) -> tuple[str, float, float]:
@@ -74,6 +128,14 @@ def _loading(name: str, event: JobProgress) -> tuple[str, float, float]:
         return f"Waiting for the server, or for another program that fetches {name}…", 0, 0
     doing = event.what.capitalize() if event.what in ("converting", "compiling") else "Loading"
     return f"{doing} {name}…", 0, 0
+
+
+def is_tracked(document: Document, frame: int) -> bool:
+    """Whether a model's proposals in a frame belong to tracks, which a decision would lose."""
+    return any(
+        segment.track_id is not None and not segment.is_locked
+        for segment in document.segments(frame).values()
+    )
 
 
 def frames_text(n: int) -> str:

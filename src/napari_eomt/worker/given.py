@@ -40,7 +40,7 @@ class GivenFrame:
     def of(
         cls, document: Document, frame: int, index: TrackIndex, *, locked_only: bool = False
     ) -> GivenFrame:
-        """Take what a document knows of a frame; later edits leave it alone.
+        """Take what a document knows of tracks in a frame; later edits leave it alone.
 
         Parameters
         ----------
@@ -55,10 +55,14 @@ class GivenFrame:
         for i, segment in sorted(document.segments(frame).items()):
             if segment.status is Status.REJECTED or (locked_only and not segment.is_locked):
                 continue
+            number = index.numbers[frame, i]
+            is_known = segment.is_locked or segment.track_id is not None
+            if not is_known and len(index.members[number]) == 1:
+                continue  # of a frame that was segmented by itself: to be linked as any other
             y0, x0, y1, x1 = segment.bbox
             inside = id_map[y0:y1, x0:x1] == i
             if inside.any():
-                segments.append(_numbered(segment, index.numbers[frame, i]))
+                segments.append(_numbered(segment, number))
                 masks.append(np.packbits(inside).tobytes())
         return cls(document.image_shape, tuple(segments), tuple(masks))
 
@@ -95,7 +99,7 @@ def frames_before(start: int, track: TrackParams) -> tuple[int, ...]:
 
     They tell where tracks move, and which of them are missing and may come back.
     """
-    return tuple(range(max(0, start - max(FRAMES_BACK, track.max_gap + 2)), start))
+    return tuple(range(max(0, start - max(FRAMES_BACK, track.linked_gap + 2)), start))
 
 
 def _numbered(segment: Segment, number: int) -> Segment:
