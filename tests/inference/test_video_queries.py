@@ -90,6 +90,15 @@ def test_gap_return_and_death(n_missing, is_same):
     assert set(found.queries) == {1 if is_same else 2}
 
 
+def test_a_query_waits_for_its_thing_for_ever_unless_a_gap_is_named():
+    found = linker()
+    link(found, [frame(((0, 1), 5, 5, 10), ((0, 2), 25, 25, 10))])
+    link(found, [frame(((0, 2), 25, 25, 10))] * 30)
+    (result,) = link(found, [frame(((0, 1), 25, 45, 10))])
+    assert id_at(result, 30, 50) == 1
+    assert set(found.queries) == {1, 2}
+
+
 def test_a_new_track_needs_its_score():
     weak, strong = {"score": 0.3}, {"score": 0.7}
     found = linker(birth_score=0.5)

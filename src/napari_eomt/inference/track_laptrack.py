@@ -100,8 +100,9 @@ def link_with_laptrack(
             metric=costs.of_link,
             cutoff=cutoff,
             gap_closing_metric=costs.of_link,
-            gap_closing_cutoff=cutoff if params.max_gap else False,
-            gap_closing_max_frame_count=params.max_gap + 1,  # it counts steps, not missing frames
+            gap_closing_cutoff=cutoff if params.linked_gap else False,
+            gap_closing_max_frame_count=params.linked_gap
+            + 1,  # it counts steps, not missing frames
             splitting_metric=costs.of_split,
             splitting_cutoff=split_cutoff if params.splits else False,
             no_splitting_cost=split_cutoff,

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LINKED_GAP = 2
+"""Frames for which a track may be missing where nothing but overlap tells who it is."""
+
 
 class TrackParams(BaseModel):
     """How segments of single frames become tracks."""
@@ -20,12 +23,13 @@ class TrackParams(BaseModel):
         description="A segment continues a track when their masks share at least this part of "
         "their union (IoU). Lower follows faster objects and confuses more neighbours.",
     )
-    max_gap: int = Field(
-        2,
+    max_gap: int | None = Field(
+        None,
         ge=0,
         title="Longest gap",
         description="For so many frames a track may be missing and still come back. 0 ends a "
-        "track with the first frame that misses it.",
+        "track with the first frame that misses it. By default 2 where frames are linked; what the "
+        "queries of a VidEoMT follow may come back at any time.",
         json_schema_extra={"unit": "frames"},
     )
     max_distance: float | None = Field(
@@ -69,3 +73,8 @@ class TrackParams(BaseModel):
         title="Part of a child",
         description="For a division, at least this part of each child lies where the parent was.",
     )
+
+    @property
+    def linked_gap(self) -> int:
+        """The longest gap, in frames, of tracks that are linked by overlap."""
+        return LINKED_GAP if self.max_gap is None else self.max_gap

@@ -230,7 +230,7 @@ class Linker:
         return TrackMemory(self.next_id - 1, one)
 
     def _may_return(self, track: TrackMemory) -> bool:
-        return not track.seen.segment.is_thing or track.n_missed <= self.params.max_gap
+        return not track.seen.segment.is_thing or track.n_missed <= self.params.linked_gap
 
 
 def iter_linked(

@@ -162,6 +162,12 @@ class QueryLinker(Linker):
         is_same = track.category_id == one.segment.category_id
         return is_same or self.params.category_rule == "vote"
 
+    def _may_return(self, track: TrackMemory) -> bool:
+        # As published, a query is who it follows for the whole video. There are so many queries,
+        # so the tracks that are waited for do not grow in number with the frames.
+        is_followed = self.params.max_gap is None and bool(self._queries_of(track))
+        return is_followed or super()._may_return(track)
+
     def _queries_of(self, track: TrackMemory) -> Mapping[QueryId, int]:
         known = self.queries.get(track.track_id)
         return known.queries if known else {}
@@ -173,13 +179,14 @@ class QueryLinker(Linker):
         of_track = {self.ids[one.id]: one for one in segments if one.id in self.ids}
         taken = {key for one in of_track.values() for key in self._members.get(one.id, ())}
         none = np.zeros(len(self._categories) + 1)
+        gap = self.params.max_gap
         after = {}
         for track in self.tracks:
             known = self.queries.get(track.track_id) or QueryTrack({}, none)
             queries = {
                 key: missed + 1
                 for key, missed in known.queries.items()
-                if key not in taken and missed < self.params.max_gap
+                if key not in taken and (gap is None or missed < gap)
             }
             segment = of_track.get(track.track_id)
             if segment is not None and segment.is_thing:

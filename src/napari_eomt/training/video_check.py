@@ -136,7 +136,7 @@ class _Tracked:
         self._segmenter, self._frames, self._truth = segmenter, frames, truth
         self._params = params
         # Who a query follows is to be learnt, also what comes back late: no track is given up.
-        self._track = TrackParams(max_gap=len(frames.keys))
+        self._track = TrackParams()
         self._tracker: VideoTracker | None = None
         self._counters: list[IdentityCounter] = []
         self._last = -1
