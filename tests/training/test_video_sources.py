@@ -110,16 +110,19 @@ def test_some_short_tracks_are_told(folder):
 
     edit_json(folder, shorten)
     opened = open_dataset(folder)
-    videos = {"video 1", "video 2"}
-    notes = check_tracks(opened.source, opened.path, videos)
+    keys = [entry.key for entry in opened.source.entries]
+    notes = check_tracks(opened.source, opened.path, keys)
     assert notes == ("1 of 4 tracks are in one frame only.",)
-    assert check_tracks(opened.source, opened.path, {"video 2"}) == ()
+    assert check_tracks(opened.source, opened.path, keys[4:]) == ()
+    # Of half of a video only what is in that half counts.
+    notes = check_tracks(opened.source, opened.path, keys[2:])
+    assert notes == ()
 
 
-def test_one_video_learns_without_a_check(tmp_path, model):
+def test_one_short_video_learns_without_a_check(tmp_path, model):
     setup = set_up(save_videos(tmp_path / "one", n_videos=1), params(), model, device="cpu")
     assert setup.split.val == ()
-    assert any("none is left to check" in note for note in setup.notes)
+    assert any("too few to learn" in note for note in setup.notes)
 
 
 def test_images_do_not_check_videos(tmp_path, folder, model):

@@ -26,7 +26,8 @@ from napari_eomt.training.setup import set_up
 from napari_eomt.training.start import start_learner
 from napari_eomt.training.train import begin_run
 from napari_eomt.training.train_progress import drive
-from napari_eomt.training.video_check import VideoChecker, checked_frames
+from napari_eomt.training.video_check import VideoChecker
+from napari_eomt.training.video_choice import checked_frames
 from napari_eomt.training.video_network import VideoTrainingNetwork
 
 

@@ -23,8 +23,9 @@ from napari_eomt.training.start import (
     start_learner,
 )
 from napari_eomt.training.survey import void_share
+from napari_eomt.training.video_card import BECOMES_VIDEO, as_video_card
 from napari_eomt.training.video_opened import OpenedVideos, check_tracks
-from napari_eomt.training.video_start import BECOMES_VIDEO, as_video_card
+from napari_eomt.training.video_split import split_videos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,12 +121,14 @@ def set_up(
         fraction = params.val_fraction
         if opened.val_fraction is not None and fraction > 0:
             fraction = opened.val_fraction
-        parts = split_images(groups, fraction)
+        if isinstance(opened, OpenedVideos):
+            parts = split_videos(groups, fraction, params.clip_length)
+        else:
+            parts = split_images(groups, fraction)
         train, val = parts.train, parts.val
         notes += parts.notes
     if isinstance(opened, OpenedVideos):
-        learning = {groups[key] for key in train}
-        notes += check_tracks(opened.source, opened.path, learning)
+        notes += check_tracks(opened.source, opened.path, train)
     labels = _labels(card.categories, opened, train, training_task(params, card))
     samples = _samples(opened, train, labels, params, card)
     resolved = resolve(params, card, len(samples), has_videos=isinstance(opened, OpenedVideos))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_eomt.errors import DataError
 from napari_eomt.evaluation.evaluate import iter_evaluate
 from napari_eomt.evaluation.predictions import Predicted
@@ -18,9 +16,11 @@ from napari_eomt.inference.plan import task_of
 from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.video import VideoTracker
 from napari_eomt.models.load import load_segmenter
+from napari_eomt.training.check_samples import CheckSample
+from napari_eomt.training.video_choice import MAX_CHECKED, checked_frames, shown_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -30,14 +30,8 @@ if TYPE_CHECKING:
     from napari_eomt.inference.progress import Progress
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.segments import Segmentation
-    from napari_eomt.training.check_samples import CheckSample
     from napari_eomt.training.params import TrainParams
     from napari_eomt.training.video_opened import Videos
-
-MAX_CHECKED = 200
-"""Of more frames so many check, in runs of frames that follow each other."""
-
-_MIN_RUN = 20
 
 
 class VideoTruth(Truth):
@@ -102,8 +96,9 @@ class VideoChecker:
         self._truth: Truth = self._frames
         if params.undecided == "ignore" and _has_undecided(self._frames):  # as in learning
             self._truth = DecidedTruth(self._frames)
+        self._shown = frozenset(shown_frames(keys))
         self.samples: dict[str, CheckSample] = {}
-        """None: what was found is shown of images alone."""
+        """What the last check has found on a frame of each of its first videos, by their keys."""
 
     def iter_check(self, folder: Path) -> Generator[Progress, None, Report]:
         """Measure the model in a folder; each step is progress and a place to stop.
@@ -115,7 +110,8 @@ class VideoChecker:
         """
         segmenter = load_segmenter(folder, self._device, self._params.precision)
         params = self._params.look()
-        source = _Tracked(segmenter, self._frames, self._truth, params)
+        self.samples = {}
+        source = _Tracked(segmenter, self._frames, self._truth, params, self._shown, self.samples)
         report = yield from iter_evaluate(
             self._truth,
             source,
@@ -131,10 +127,16 @@ class _Tracked:
     """A model that goes through videos, and how well it keeps identities, counted on the way."""
 
     def __init__(
-        self, segmenter: Segmenter, frames: VideoTruth, truth: Truth, params: PredictParams
+        self,
+        segmenter: Segmenter,
+        frames: VideoTruth,
+        truth: Truth,
+        params: PredictParams,
+        shown: Collection[str],
+        samples: dict[str, CheckSample],
     ) -> None:
         self._segmenter, self._frames, self._truth = segmenter, frames, truth
-        self._params = params
+        self._params, self._shown, self._samples = params, shown, samples
         # Who a query follows is to be learnt, also what comes back late: no track is given up.
         self._track = TrackParams()
         self._tracker: VideoTracker | None = None
@@ -153,6 +155,9 @@ class _Tracked:
             found = _result(self._tracker.iter_frame(self._frames.image(image_id))).segmentation
         except DataError as error:  # which does not know the frame's name
             raise DataError(f"{self._frames.name(image_id)}: {error}") from error
+        key = self._frames.keys[image_id]
+        if key in self._shown:
+            self._samples[key] = CheckSample.of(found)
         known = self._truth.segmentation(image_id)
         nobody = [s.id for s in known.segments if s.is_crowd]
         self._counters[-1].add(next(iter_overlaps([known], [found], nobody)))
@@ -164,26 +169,6 @@ class _Tracked:
         return IdentityQuality(
             sum(q.tp for q in parts), sum(q.fp for q in parts), sum(q.fn for q in parts)
         )
-
-
-def checked_frames(groups: Sequence[str], at_most: int) -> list[int]:
-    """Return which frames are looked at, rising: of each video the first ones.
-
-    Parameters
-    ----------
-    groups : sequence of str
-        The video of each frame.
-    at_most : int
-        Of many videos of many frames, some are left out, evenly.
-    """
-    videos: dict[str, list[int]] = {}
-    for k, group in enumerate(groups):
-        videos.setdefault(group, []).append(k)
-    names = list(videos)
-    n_videos = min(len(names), max(1, at_most // _MIN_RUN))
-    chosen = [names[k] for k in np.linspace(0, len(names) - 1, n_videos).astype(int)]
-    length = at_most // n_videos
-    return sorted(k for name in chosen for k in videos[name][:length])
 
 
 def _has_undecided(truth: VideoTruth) -> bool:

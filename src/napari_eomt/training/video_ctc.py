@@ -13,6 +13,7 @@ from napari_eomt.formats.ctc_table import TABLES, find_ctc
 from napari_eomt.formats.image_files import check_image, read_image
 from napari_eomt.structures.categories import Category
 from napari_eomt.training.sources import ImageEntry
+from napari_eomt.training.video_choice import frame_key
 from napari_eomt.training.video_sources import VideoSource
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class CtcSource(VideoSource):
             size = document.image_shape
             check_image(images[0], size)
             for frame, image in enumerate(images):
-                key = f"{name}:{frame}"
+                key = frame_key(name, frame)
                 entries.append(ImageEntry(key, f"{name}/{image.name}", name, size))
                 self._places[key] = table, frame, image
             for _, segment in document.iter_segments():

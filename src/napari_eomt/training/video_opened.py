@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from napari_eomt.training.video_ctc import CtcSource
 from napari_eomt.training.video_sources import VideoSource, YtvisSource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -104,7 +105,7 @@ def videos_of(dataset: Dataset) -> Videos | None:
     return Videos(dataset.path, YtvisSource(dataset), dataset.notes)
 
 
-def check_tracks(source: VideoSource, path: Path, videos: Collection[str]) -> tuple[str, ...]:
+def check_tracks(source: VideoSource, path: Path, keys: Sequence[str]) -> tuple[str, ...]:
     """Check that something of what is learnt from goes on from frame to frame.
 
     Parameters
@@ -112,8 +113,8 @@ def check_tracks(source: VideoSource, path: Path, videos: Collection[str]) -> tu
     source : VideoSource
     path : Path
         For errors.
-    videos : collection of str
-        Those that learn.
+    keys : sequence of str
+        Of the frames that learn.
 
     Returns
     -------
@@ -125,11 +126,11 @@ def check_tracks(source: VideoSource, path: Path, videos: Collection[str]) -> tu
     DataError
         If there is no track, or each is in one frame only.
     """
-    tracks = [n for (video, _), n in source.track_lengths.items() if video in videos and n]
+    tracks = _lengths(source, keys)
     if not tracks:
         raise DataError(
-            f"{path}: the {len(videos)} videos that learn have no tracks: there is nothing to "
-            "learn from. Annotate objects in their frames first."
+            f"{path}: the {len(keys)} frames that learn have no tracks: there is nothing to "
+            "learn from. Annotate objects in them first."
         )
     n_short = sum(n == 1 for n in tracks)
     if n_short == len(tracks):
@@ -141,3 +142,16 @@ def check_tracks(source: VideoSource, path: Path, videos: Collection[str]) -> tu
     if not n_short:
         return ()
     return (f"{n_short} of {len(tracks)} tracks are in one frame only.",)
+
+
+def _lengths(source: VideoSource, keys: Sequence[str]) -> list[int]:
+    """Return in how many of some frames each track is that is in any."""
+    groups = {entry.key: entry.group for entry in source.entries}
+    n_frames, n_learn = Counter(groups.values()), Counter(groups[key] for key in keys)
+    whole = {video for video, n in n_learn.items() if n == n_frames[video]}
+    lengths = [n for (video, _), n in source.track_lengths.items() if video in whole and n]
+    found: Counter[tuple[str, int]] = Counter()
+    for key in keys:
+        if groups[key] not in whole:
+            found.update((groups[key], s.id) for s in source.segmentation(key).segments)
+    return [*lengths, *found.values()]

@@ -20,6 +20,7 @@ from napari_eomt.formats.image_files import check_image, read_image
 from napari_eomt.formats.rebuilt import by_track
 from napari_eomt.structures.segments import Segment, Segmentation
 from napari_eomt.training.sources import ImageEntry, SessionImage, SessionSource
+from napari_eomt.training.video_choice import frame_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +93,7 @@ class YtvisSource(VideoSource):
                 )
             group, size = f"video {video['id']}", (int(video["height"]), int(video["width"]))
             for frame, name in enumerate(names):
-                key = f"{video['id']}:{frame}"
+                key = frame_key(video["id"], frame)
                 entries.append(ImageEntry(key, str(name), group, size))
                 self._places[key] = video, frame
             records = self._file.annotations_of_video(video["id"])

@@ -1,4 +1,4 @@
-"""What a training on videos starts from: a VidEoMT, or an EoMT that becomes one."""
+"""The network that a training on videos starts from: a VidEoMT, or an EoMT that becomes one."""
 
 from __future__ import annotations
 
@@ -14,32 +14,8 @@ from napari_eomt.models.transformers_folder import read_config
 if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
 
-BECOMES_VIDEO = (
-    "{name} is of images and becomes a model of videos: how an object's query goes from frame to "
-    "frame is learnt anew, all else goes on."
-)
-"""What the user should know of a model of images."""
-
 _NEW = frozenset({"query_updater.weight", "query_updater.bias"})
 _UNUSED = frozenset({"embeddings.mask_token", "criterion.empty_weight"})
-
-
-def as_video_card(card: ModelCard) -> ModelCard:
-    """Return what a model is when it is to learn videos.
-
-    Raises
-    ------
-    ModelError
-        If there is no VidEoMT of its kind.
-    """
-    if card.is_video:
-        return card
-    if card.architecture != "eomt":
-        raise ModelError(
-            f"{card.name} is an EoMT-DINOv3, of which there is no model of videos. Choose a "
-            "VidEoMT or an EoMT with a DINOv2 backbone."
-        )
-    return card.model_copy(update={"architecture": "videomt"})
 
 
 def load_video_network(card: ModelCard, seed: int = 0) -> Any:
