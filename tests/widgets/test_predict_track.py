@@ -241,7 +241,7 @@ def test_stopped_and_gone_on_equals_a_run_without_a_stop(dock, qtbot, models, ki
     assert [bool(m.any()) for m in document.id_maps] == [f < n for f in range(30)]
     assert f"{n} of 30 frames are tracked and stay" in dock.bar.text.text()
     assert dock.bar.action.text() == "Continue"
-    assert page.buttons.go_on.text() == f"Continue tracking from frame {n + 1}"
+    assert page.buttons.go_on.text() == f"Continue tracking from frame {n}"
     event = run(qtbot, dock, dock.bar.action.click)
     assert event.n_frames == 30 - n
     assert " in 30 frames, " in dock.bar.text.text()

@@ -10,9 +10,6 @@ from uuid import uuid4
 from pydantic import ValidationError
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -24,14 +21,16 @@ from napari_eomt.errors import EomtError
 from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams
 from napari_eomt.viewer.image_source import LayerSource, current_frame
 from napari_eomt.widgets.axes_form import AxesForm
+from napari_eomt.widgets.look_row import LookRow
 from napari_eomt.widgets.model_actions import primary_style
 from napari_eomt.widgets.params_form import ParamsForm
 from napari_eomt.widgets.run import Run, is_tracked, objects_text
 from napari_eomt.widgets.run_buttons import RunButtons
 from napari_eomt.widgets.run_summary import RunSummary
-from napari_eomt.widgets.thresholds import in_words, recommended, to_move
+from napari_eomt.widgets.thresholds import Recommendation, in_words
 from napari_eomt.widgets.tracking_form import TrackingForm
 from napari_eomt.widgets.tracking_run import TrackedRun
+from napari_eomt.widgets.yours import Yours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.edits import Edit
     from napari_eomt.models.card import ModelCard
-    from napari_eomt.structures.segments import Task
     from napari_eomt.viewer.results import Result, Results
     from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.jobs import JobBar, Jobs
@@ -53,8 +51,6 @@ if TYPE_CHECKING:
         JobProgress,
         ModelRef,
     )
-
-OUTLINE_PX = 2
 
 DRAG_S = 1.0
 """Changes of sliders that follow each other sooner than this are one drag."""
@@ -107,44 +103,30 @@ class SegmentPage(QWidget):
         self._stopped: dict[str, TrackedRun] = {}
         self._last_params: PredictParams | None = None
         self._drag, self._dragged_at = 0, -DRAG_S
-        self._card: ModelCard | None = None
-        self._recommended: dict[str, float] | None = None
-        self._recommended_for: Task | None = None
 
         self.hint = QLabel("Open an image (File → Open, or drop it here), or begin with a sample.")
         self.hint.setWordWrap(True)
         self.sample = QPushButton("Open sample")
         self.sample.setToolTip("Open a fluorescence image of nuclei that comes with the plugin.")
         self.form = ParamsForm(params)
+        self._thresholds = Recommendation(self.form)
         self.axes = AxesForm()
         self.form.input_grid.addWidget(self.axes, self.form.input_grid.rowCount(), 0, 1, 2)
         self.tracking = TrackingForm()
         self.buttons = RunButtons()
         self.segment, self.all = self.buttons.segment, self.buttons.all
         self.all_frames, self.from_here = self.buttons.all_frames, self.buttons.from_here
-        self.yours = QLabel()
-        self.yours.setWordWrap(True)
-        self.keep = QComboBox()
-        self.keep.addItem("Keep them, replace the rest", "keep")
-        self.keep.addItem("Put results in a new layer", "new")
-        self.keep.setToolTip("Objects that you painted or edited are never overwritten.")
-        self.outlines = QCheckBox("Outlines")
-        self.outlines.setToolTip("Show objects as outlines instead of filled.")
-        self.by_category = QCheckBox("Colour by category")
-        self.by_category.setToolTip("Colour objects by their category instead of each by itself.")
+        self.yours, self.look = Yours(), LookRow()
+        self.keep = self.yours.keep
+        self.outlines, self.by_category = self.look.outlines, self.look.by_category
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.addWidget(self.hint)
         layout.addWidget(self.sample)
-        for part in (self.buttons, self.tracking, self.yours, self.keep, self.form):
+        for part in (self.buttons, self.tracking, self.yours, self.form, self.tracking.fold):
             layout.addWidget(part)
-        layout.addWidget(self.tracking.fold)
-        shown = QHBoxLayout()
-        shown.addWidget(self.outlines)
-        shown.addWidget(self.by_category)
-        shown.addStretch(1)
-        layout.addLayout(shown)
+        layout.addWidget(self.look)
         self.summary = RunSummary(current)
         layout.addWidget(self.summary)
         layout.addStretch(1)
@@ -164,8 +146,7 @@ class SegmentPage(QWidget):
         self.tracking.switch.toggled.connect(self._show_frames)
         self.form.changed.connect(self._on_params)
         self.axes.changed.connect(self._on_axes)
-        self.by_category.toggled.connect(self._on_look)
-        self.outlines.toggled.connect(self._on_look)
+        self.look.changed.connect(self._on_look)
         jobs.progressed.connect(self._on_progress)
         jobs.frame_done.connect(self._on_frame)
         jobs.finished.connect(self._on_finished)
@@ -212,7 +193,7 @@ class SegmentPage(QWidget):
         has_image = self._layer is not None
         self.hint.setVisible(not has_image)
         self.sample.setVisible(not has_image)
-        for widget in (self.buttons, self.form, self.outlines, self.by_category):
+        for widget in (self.buttons, self.form, self.look):
             widget.setVisible(has_image)
         self._show_frames()
 
@@ -225,33 +206,18 @@ class SegmentPage(QWidget):
 
         What is there was made by another model: nothing is decided anew about it.
         """
-        self._card = card
         self.tracking.show_model(card)
         self.form.blockSignals(True)
         self.form.offer_tasks(card.tasks)
         self.form.offer_categories(card.categories)
         self.form.blockSignals(False)
         self.form.show_measured_size(None)
-        moved = self._recommend()
+        moved = self._thresholds.follow(card)
         if self._last_params is not None:
             update = {"task": self.form.task, "categories": self.form.categories.chosen(), **moved}
             self._last_params = self._last_params.model_copy(update=update)
         if moved and not self.is_running and not self._bar.has_error:
             self._bar.show_message(f"{card.name} recommends: {in_words(moved)}.")
-
-    def _recommend(self) -> dict[str, float]:
-        """Move the thresholds that nobody has moved to what is recommended; return those."""
-        if self._card is None:
-            return {}
-        before = self._recommended
-        task = self.form.task
-        self._recommended = recommended(self._card, task)
-        self._recommended_for = task
-        if before is None:  # those of last time
-            return {}
-        moved = to_move(self.form.thresholds(), before, self._recommended)
-        self.form.set_thresholds(moved)
-        return moved
 
     def run_frame(self) -> None:
         """Segment the frame that the viewer shows."""
@@ -316,9 +282,7 @@ class SegmentPage(QWidget):
             self._bar.show_error(_plain(error))
             return
         card, ref = self._model()
-        result = self._current.result
-        if self.keep.currentData() == "new" and self._n_locked() > 0:
-            result = None
+        result = None if self.yours.wants_new else self._current.result
         run = Run(len(frames), False, card, ref, params, tuple(frames))
         if tracks:
             run = TrackedRun(
@@ -379,8 +343,7 @@ class SegmentPage(QWidget):
         self._runs[job] = run
 
     def _on_params(self) -> None:
-        if self.form.task != self._recommended_for:
-            self._recommend()
+        self._thresholds.follow()
         self.settings_changed.emit()
         self._follow()
 
@@ -407,12 +370,7 @@ class SegmentPage(QWidget):
 
     def _on_look(self) -> None:
         self.settings_changed.emit()
-        if self._current.result is not None:
-            self._look(self._current.result)
-
-    def _look(self, result: Result) -> None:
-        result.view.color_by_category(self.by_category.isChecked())
-        result.view.layer.contour = OUTLINE_PX if self.outlines.isChecked() else 0
+        self.look.show_on(self._current.result)
 
     def _on_edited(self, edit: Edit) -> None:
         # Not while frames come in by the dozen: that says so itself when it is over.
@@ -434,7 +392,7 @@ class SegmentPage(QWidget):
         result = self._results.by_key(event.key)
         if run is not None and run.create is not None:
             result, run.create = run.create(), None
-            self._look(result)
+            self.look.show_on(result)
         if run is None or result is None:
             return  # its layer has been deleted meanwhile
         run.propose(result, event)
@@ -516,15 +474,8 @@ class SegmentPage(QWidget):
         stopped = None if result is None else self._stopped.get(result.key)
         left = None if stopped is None else stopped.next_frame
         self.buttons.show_frames(n, busy=self.is_running, tracked=self._tracks, left=left)
-        n_locked = self._n_locked()
-        are = "is" if n_locked == 1 else "are"
-        self.yours.setText(f"{objects_text(n_locked)} {are} yours (accepted, edited or drawn).")
-        for widget in (self.yours, self.keep):
-            widget.setVisible(n_locked > 0)
-
-    def _n_locked(self) -> int:
-        result = self._current.result
-        return 0 if result is None else result.document.n_locked(range(result.document.n_frames))
+        frames = range(0 if result is None else result.document.n_frames)
+        self.yours.show_number(0 if result is None else result.document.n_locked(frames))
 
     def _n_frames(self) -> int:
         if self._layer is None or self.axes.roles is None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_eomt.inference.params import PredictParams
 from napari_eomt.widgets.download_job import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from napari_eomt.annotation.document import Document
-    from napari_eomt.inference.params import PredictParams
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.frames import FrameSource
     from napari_eomt.viewer.results import Result
@@ -27,7 +27,7 @@ class Run:
     is_decision: bool
     card: ModelCard
     ref: ModelRef
-    params: PredictParams
+    params: PredictParams = field(default_factory=PredictParams)
     frames: tuple[int, ...] = ()
     create: Callable[[], Result] | None = None
     """Makes the result, and its layer, when the first frame comes in."""

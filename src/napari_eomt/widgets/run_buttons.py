@@ -48,7 +48,7 @@ class RunButtons(QWidget):
         tracked : bool
             Whether several frames are tracked.
         left : int, optional
-            The frame from which a run that was stopped would go on.
+            The frame from which a run that was stopped would go on; counted as napari does, from 0.
         """
         self.segment.setText("Segment" if n <= 1 else "Segment this frame")
         self.segment.setEnabled(n > 0 and not busy)
@@ -69,4 +69,4 @@ class RunButtons(QWidget):
         )
         self.go_on.setVisible(left is not None)
         if left is not None:
-            self.go_on.setText(f"Continue tracking from frame {left + 1}")
+            self.go_on.setText(f"Continue tracking from frame {left}")

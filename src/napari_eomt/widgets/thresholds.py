@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.segments import Task
+    from napari_eomt.widgets.params_form import ParamsForm
 
 THRESHOLDS = ("score_threshold", "mask_threshold", "overlap_threshold")
 
@@ -47,3 +48,40 @@ def in_words(moved: Mapping[str, float]) -> str:
     """Say which thresholds have moved, as the form calls them: "score 0.80, mask 0.50"."""
     titles = {name: str(PredictParams.model_fields[name].title).lower() for name in moved}
     return ", ".join(f"{titles[name]} {value:.2f}" for name, value in moved.items())
+
+
+class Recommendation:
+    """Moves the thresholds of a form that nobody has moved to what model and task ask for.
+
+    Parameters
+    ----------
+    form : ParamsForm
+    """
+
+    def __init__(self, form: ParamsForm) -> None:
+        self._form = form
+        self._card: ModelCard | None = None
+        self._task: Task | None = None
+        self._before: dict[str, float] | None = None
+
+    def follow(self, card: ModelCard | None = None) -> dict[str, float]:
+        """Take up that the model, or the form's task, is another; return what has moved.
+
+        Parameters
+        ----------
+        card : ModelCard, optional
+            Of another model.
+        """
+        task = self._form.task
+        if card is None and task == self._task:
+            return {}
+        self._card = self._card if card is None else card
+        if self._card is None:
+            return {}
+        before = self._before
+        self._before, self._task = recommended(self._card, task), task
+        if before is None:  # those of last time
+            return {}
+        moved = to_move(self._form.thresholds(), before, self._before)
+        self._form.set_thresholds(moved)
+        return moved

@@ -90,8 +90,11 @@ def given_frames(
 
 
 FRAMES_BACK = 4
-"""As many frames before the one where a run goes on are shown to a model again, at most: what it
-remembered is kept every so many frames. It has seen a thing after the first of them."""
+"""What a tracker remembers is kept every so many frames, so that it sees no more of them again."""
+
+MOST_BEFORE = 32
+"""Frames before the first one that a tracker is told of, however long the gaps of tracks may be: a
+VidEoMT of which nothing is kept sees all of them again."""
 
 
 def frames_before(start: int, track: TrackParams) -> tuple[int, ...]:
@@ -99,7 +102,8 @@ def frames_before(start: int, track: TrackParams) -> tuple[int, ...]:
 
     They tell where tracks move, and which of them are missing and may come back.
     """
-    return tuple(range(max(0, start - max(FRAMES_BACK, track.linked_gap + 2)), start))
+    n = min(MOST_BEFORE, max(FRAMES_BACK, track.linked_gap + 2))
+    return tuple(range(max(0, start - n), start))
 
 
 def _numbered(segment: Segment, number: int) -> Segment:
