@@ -172,9 +172,7 @@ class SessionSource:
                         f"{image.source.name}: category {category.id} is {category.name!r}, in "
                         f"another image {known.name!r}. Give them different ids."
                     )
-            for frame in range(image.document.n_frames):
-                if not _is_decided(image.document, frame):
-                    continue
+            for frame in decided_frames(image.document):
                 key = f"{image.key} {frame}"
                 name = image.source.name
                 if image.document.n_frames > 1:
@@ -200,7 +198,11 @@ class SessionSource:
         return image.document.segmentation(frame)
 
 
-def _is_decided(document: Document, frame: int) -> bool:
-    if document.state(frame) in (FrameState.REVIEWED, FrameState.EXPORTED):
-        return True
-    return document.n_locked([frame]) > 0
+def decided_frames(document: Document) -> tuple[int, ...]:
+    """Return the frames of which somebody has decided something: that is what can be learnt."""
+    done = (FrameState.REVIEWED, FrameState.EXPORTED)
+    return tuple(
+        frame
+        for frame in range(document.n_frames)
+        if document.state(frame) in done or document.n_locked([frame]) > 0
+    )

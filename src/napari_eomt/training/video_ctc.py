@@ -67,6 +67,7 @@ class CtcSource(VideoSource):
             for _, segment in document.iter_segments():
                 lengths[name, segment.id] = lengths.get((name, segment.id), 0) + 1
         self.entries, self.track_lengths = tuple(entries), lengths
+        self.track_categories = dict.fromkeys(lengths, self.categories[0].id)
         names = [sequence_name(table) for table in find_ctc(path)]
         if len(set(names)) < len(names):
             raise DataError(
@@ -97,6 +98,11 @@ class CtcSource(VideoSource):
         """Files of the frames."""
         return [image for _, _, image in self._places.values()]
 
+    @property
+    def tables(self) -> dict[str, Path]:
+        """The tables of tracks, by the names of their sequences."""
+        return {sequence_name(table): table for table, _, _ in self._places.values()}
+
 
 def sequence_name(table: Path) -> str:
     """Return what a sequence is called: 01 of 01_GT/TRA/man_track.txt, else its folder."""
@@ -121,7 +127,7 @@ def find_frames(table: Path, n_frames: int) -> list[Path]:
     places += [folder.parent / "images", folder.parent / "frames"]
     seen: list[tuple[Path, int]] = []
     for place in places:
-        found = _numbered_images(place, TABLES[table.name])
+        found = list(numbered_images(place, TABLES[table.name]))
         if len(found) == n_frames:
             return found
         if found:
@@ -138,18 +144,25 @@ def find_frames(table: Path, n_frames: int) -> list[Path]:
     )
 
 
-def _numbered_images(folder: Path, mask: str) -> list[Path]:
-    """Return the images of a folder whose names end in a number, by it; label images are none."""
+def numbered_images(folder: Path, mask: str = "") -> dict[Path, int]:
+    """Return the images of a folder whose names end in a number, in its order, with it.
+
+    Parameters
+    ----------
+    folder : Path
+    mask : str, optional
+        What the names of label images begin with, which are none.
+    """
     if not folder.is_dir():
-        return []
+        return {}
     numbers = {
         path: int(match[1])
         for path in folder.iterdir()
         if path.suffix.lower() in _SUFFIXES
-        and not re.fullmatch(rf"{mask}\d+", path.stem)
+        and not (mask and re.fullmatch(rf"{mask}\d+", path.stem))
         and (match := _NUMBER.search(path.stem))
     }
-    return sorted(numbers, key=lambda path: numbers[path])
+    return dict(sorted(numbers.items(), key=lambda item: item[1]))
 
 
 def _read(table: Path) -> Document:

@@ -1,4 +1,4 @@
-"""Videos on disk as a training opens them: YouTube-VIS, or the Cell Tracking Challenge."""
+"""Videos on disk as a training opens them: YouTube-VIS, the Cell Tracking Challenge, documents."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_eomt.annotation.files import SUFFIX
 from napari_eomt.errors import DataError
 from napari_eomt.formats.ctc_table import find_ctc
 from napari_eomt.formats.dataset import Dataset, dataset_json
 from napari_eomt.training.video_ctc import CtcSource
+from napari_eomt.training.video_documents import DocumentVideos, find_documents
 from napari_eomt.training.video_sources import VideoSource, YtvisSource
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class Videos:
     Parameters
     ----------
     path : Path
-        Of the JSON, or the folder of sequences.
+        Of the JSON, the document, or the folder of either.
     source : VideoSource
     notes : tuple of str
         What was left out.
@@ -73,7 +75,7 @@ class OpenedVideos:
 
 
 def videos_at(path: Path) -> Videos | None:
-    """Open a folder of the Cell Tracking Challenge's, or a table; None if it is none.
+    """Open documents of stacks, or the Cell Tracking Challenge's sequences; None if it is neither.
 
     A folder with a COCO file is that, whatever else lies in it.
 
@@ -82,6 +84,8 @@ def videos_at(path: Path) -> Videos | None:
     DataError
         If its tracks or images cannot be used.
     """
+    if path.suffix == SUFFIX and path.is_dir():  # its own JSON is no COCO file
+        return _videos(path, DocumentVideos(path))
     if path.is_dir():
         try:
             dataset_json(path)
@@ -89,7 +93,13 @@ def videos_at(path: Path) -> Videos | None:
             pass
         else:
             return None
+    if find_documents(path):
+        return _videos(path, DocumentVideos(path))
     return Videos(path, CtcSource(path)) if find_ctc(path) else None
+
+
+def _videos(path: Path, source: VideoSource) -> Videos:
+    return Videos(path, source, source.notes)
 
 
 def videos_of(dataset: Dataset) -> Videos | None:

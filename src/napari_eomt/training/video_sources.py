@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_eomt.annotation.document import Document
     from napari_eomt.formats.coco_checks import Record
     from napari_eomt.formats.dataset import Dataset
     from napari_eomt.structures.categories import Category
@@ -41,11 +42,17 @@ class VideoSource(ABC):
     ----------
     track_lengths : dict of (str, int) to int
         In how many frames each track is, by video and id.
+    track_categories : dict of (str, int) to int
+        Of the same tracks.
+    notes : tuple of str
+        What was left out.
     """
 
     categories: tuple[Category, ...]
     entries: tuple[ImageEntry, ...]
     track_lengths: Mapping[tuple[str, int], int]
+    track_categories: Mapping[tuple[str, int], int]
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def frame(self, key: str) -> Frame:
@@ -84,6 +91,7 @@ class YtvisSource(VideoSource):
         self._ids: dict[int, dict[int, int]] = {}
         entries: list[ImageEntry] = []
         lengths: dict[tuple[str, int], int] = {}
+        kinds: dict[tuple[str, int], int] = {}
         for video in self._file.videos:
             names = video.get("file_names")
             if not names:
@@ -102,7 +110,9 @@ class YtvisSource(VideoSource):
                 n = sum(mask is not None for mask in record["segmentations"])
                 track = group, ids[record["id"]]
                 lengths[track] = lengths.get(track, 0) + n
+                kinds[track] = record["category_id"]
         self.entries, self.track_lengths = tuple(entries), lengths
+        self.track_categories = kinds
         self._check_frames()
 
     def frame(self, key: str) -> Frame:
@@ -181,11 +191,13 @@ class SessionVideos(VideoSource):
         self._source = SessionSource(tracked)
         self.categories, self.entries = self._source.categories, self._source.entries
         lengths: dict[tuple[str, int], int] = {}
+        kinds: dict[tuple[str, int], int] = {}
         for entry in self.entries:
             for segment in self._source.segmentation(entry.key).segments:
                 track = entry.group, segment.id
                 lengths[track] = lengths.get(track, 0) + 1
-        self.track_lengths = lengths
+                kinds[track] = segment.category_id
+        self.track_lengths, self.track_categories = lengths, kinds
 
     def frame(self, key: str) -> Frame:
         """Read the pixels of a frame."""
@@ -194,6 +206,27 @@ class SessionVideos(VideoSource):
     def segmentation(self, key: str) -> Segmentation:
         """Return what is known about a frame."""
         return self._source.segmentation(key)
+
+
+def merged_categories(
+    known: tuple[Category, ...], document: Document, name: str
+) -> tuple[Category, ...]:
+    """Return categories with those of a document, of one piece of work: equal ids are one.
+
+    Raises
+    ------
+    DataError
+        If there are different ones of one id.
+    """
+    by_id = {category.id: category for category in known}
+    for category in document.categories.values():
+        other = by_id.setdefault(category.id, category)
+        if (other.name, other.is_thing) != (category.name, category.is_thing):
+            raise DataError(
+                f"{name}: category {category.id} is {category.name!r}, in another document "
+                f"{other.name!r}. Give them different ids."
+            )
+    return tuple(by_id.values())
 
 
 def _track_ids(records: Sequence[Record]) -> dict[int, int]:

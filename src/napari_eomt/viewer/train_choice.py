@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.structures.segments import Status
+from napari_eomt.training.sources import decided_frames
 from napari_eomt.viewer.dataset_choice import choose_folder, choose_result
 from napari_eomt.viewer.train_dataset import (
     LearnRow,
     WorkSource,
-    decided_frames,
     typical_size,
 )
 

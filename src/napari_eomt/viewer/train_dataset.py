@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from napari_eomt.annotation.document import FrameState
 from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_split import KEY
+from napari_eomt.training.sources import decided_frames
 from napari_eomt.training.split import Choice, split_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from napari_eomt.annotation.document import Document
     from napari_eomt.formats.coco_checks import Record
     from napari_eomt.structures.categories import Category
     from napari_eomt.viewer.dataset_export import ExportItem
@@ -178,16 +177,6 @@ class WorkSource:
             tell(len(chosen), len(chosen), "writing the dataset")
             dataset.save()
             return with_parts(dataset.file, folder, ids, tuple(notes))
-
-
-def decided_frames(document: Document) -> tuple[int, ...]:
-    """Return the frames of which somebody has decided something: that is what can be learnt."""
-    done = (FrameState.REVIEWED, FrameState.EXPORTED)
-    return tuple(
-        frame
-        for frame in range(document.n_frames)
-        if document.state(frame) in done or document.n_locked([frame]) > 0
-    )
 
 
 def typical_size(areas: Iterable[float]) -> float | None:
