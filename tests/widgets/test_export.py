@@ -30,6 +30,7 @@ from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.dataset_sessions import take_over, waiting
 from napari_eomt.viewer.image_folder import ImageFolder
 from napari_eomt.viewer.image_source import LayerSource, guess_roles
+from napari_eomt.viewer.reader import read
 from napari_eomt.viewer.results import Results
 from napari_eomt.viewer.saved_work import SavedWork
 from napari_eomt.widgets.current import Current
@@ -245,6 +246,27 @@ def test_real_tracks_go_out_as_they_came_in(bench, tmp_path, data_dir):
     assert [i for i in before if before[i] != after[i]] == [
         result.document.segments(4)[ids[0]].annotation_id
     ]
+
+
+@pytest.mark.parametrize("copy_images", [True, False])
+def test_the_frames_of_a_video_go_with_it(bench, tmp_path, copy_images):
+    bench = bench()
+    result = bench.image((4, 20, 30), 2, "film")
+    text = bench.export(tmp_path / "out", form="ytvis", copy_images=copy_images)
+    path = tmp_path / "out" / "ytvis.json"
+    (video,) = load_coco(path).videos
+    if not copy_images:
+        assert not (tmp_path / "out" / "JPEGImages").exists()
+        assert "stay where they are" in bench.page.form.loses.text()
+        return
+    assert video["file_names"] == [f"film/{k:05d}.png" for k in range(4)]
+    assert bench.page.form.loses.text() == ""
+    image, labels = read(str(path))
+    np.testing.assert_array_equal(np.asarray(image[0]), result.image.data)
+    np.testing.assert_array_equal(labels[0] > 0, result.document.id_maps > 0)
+    # Nothing is written over.
+    text = bench.export(tmp_path / "out", form="ytvis")
+    assert "is there already" in text
 
 
 def test_frames_of_a_stack_are_images_and_are_marked(bench, tmp_path):

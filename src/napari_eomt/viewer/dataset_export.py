@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +18,7 @@ from napari_eomt.annotation.edits import Edit, StateChange
 from napari_eomt.annotation.files import SUFFIX, save_document
 from napari_eomt.annotation.image_ref import ImageRef
 from napari_eomt.annotation.rows import plain_text
-from napari_eomt.errors import DataError
+from napari_eomt.errors import DataError, OutputError
 from napari_eomt.formats.convert import convert
 from napari_eomt.formats.dataset import NAME, Dataset, load_dataset
 from napari_eomt.formats.dataset_inputs import frames_of
@@ -25,6 +27,7 @@ from napari_eomt.formats.export import iter_export
 from napari_eomt.formats.presets import PRESETS
 from napari_eomt.formats.safe_paths import folded, free_stem, safe_stem
 from napari_eomt.structures.segments import Status
+from napari_eomt.viewer.video_frames import VideoFrames, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +71,8 @@ class ExportParams(BaseModel):
         True,
         title="Images",
         description="Copy the images into the dataset without loss, so that it can be taken along; "
-        "or refer to the files, which then have to lie in the dataset's folder.",
+        "or refer to the files, which then have to lie in the dataset's folder. Videos that came "
+        "from a dataset refer to its files.",
     )
     val_fraction: float = Field(
         0.0,
@@ -160,7 +164,7 @@ def export(
         raise DataError("There are no objects to export. Segment an image, or draw some.")
     if params.form == "coco":
         return _to_coco(items, folder, params, on_progress)
-    return _converted(items, folder, params.form, on_progress)
+    return _converted(items, folder, params, on_progress)
 
 
 def exported(document: Document) -> Edit:
@@ -264,12 +268,15 @@ def _copy_for(
 def _converted(
     items: Sequence[ExportItem],
     folder: Path,
-    form: ExportFormat,
+    params: ExportParams,
     on_progress: Callable[[int, int, str], None],
 ) -> ExportDone:
     """Write another format than COCO's instances: from documents, as the command line does."""
-    with TemporaryDirectory(prefix="napari-eomt-") as stage:
+    form = params.form
+    frames = VideoFrames(folder)
+    with TemporaryDirectory(prefix="napari-eomt-") as stage, closing(frames):
         taken: set[str] = set()
+        stems: list[str] = []
         origins = []
         n_images = n_objects = 0
         for k, item in enumerate(items):
@@ -286,19 +293,37 @@ def _converted(
                 dtype="",
                 fingerprint="",
             )
-            save_document(document, Path(stage) / f"{stem}{SUFFIX}", ref)
+            stems.append(stem)
+            # The names of videos do not show; their order tells whose frames are whose.
+            place = in_order(k, stem) if form == "ytvis" else stem
+            save_document(document, Path(stage) / f"{place}{SUFFIX}", ref)
             n_images += document.n_frames
             n_objects += _n_objects(document)
         out = target_of(folder, form, origins)
+        # What came from a dataset is written as it came; its images are named there.
+        is_copied = form == "ytvis" and params.copy_images and not any(origins)
+        if is_copied and out.exists():
+            raise OutputError(f"{out} is there already. Choose another folder.")
+        made = Path(stage) / "made" / out.name if is_copied else out
         done = convert(
             Path(stage),
-            out,
+            made,
             form,
             overwrite=out.exists() and origins[0] == str(out),
             on_item=lambda k, n, name: on_progress(len(items) + k, len(items) + n, name),
         )
+        if is_copied:
+            for stem, item in zip(stems, items, strict=True):
+                frames.put(stem, item.pixels(), partial(_tell_frame, on_progress, item.name))
+            frames.save(made, out)
     _mark(items)
-    return ExportDone(done.path, n_images, n_objects, done.notes)
+    return ExportDone(out, n_images, n_objects, done.notes)
+
+
+def _tell_frame(
+    on_progress: Callable[[int, int, str], None], name: str, frame: int, n_frames: int
+) -> None:
+    on_progress(frame, n_frames, f"images of {name}")
 
 
 def _place(item: int, n_items: int, frame: int, n_frames: int) -> tuple[int, int]:

@@ -205,11 +205,12 @@ class ExportForm(QWidget):
 
     def _show(self) -> None:
         """Show what makes sense for the format."""
-        is_coco = self.formats.currentData() == "coco"
+        form = self.formats.currentData()
+        is_coco, has_images = form == "coco", form in ("coco", "ytvis")
         for name in ("tool", "append", "copy_images", "val_fraction"):
             for part in self._rows[name]:
-                part.setVisible(is_coco)
+                part.setVisible(has_images if name == "copy_images" else is_coco)
         loses = self._loses.get(str(self.tools.currentData()), ()) if is_coco else ()
-        if not is_coco:
+        if not has_images or not (is_coco or self.images.currentData()):
             loses = ("The annotations alone are written; the images stay where they are.",)
         self.loses.setText("\n".join(f"• {text}" for text in loses))

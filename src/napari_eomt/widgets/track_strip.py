@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -18,6 +19,9 @@ from qtpy.QtWidgets import (
 
 from napari_eomt.viewer.keymap import BY_NAME
 from napari_eomt.widgets.timeline import Timeline
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QShowEvent
 
 JUMPS = {
     "track_start": "|◀",
@@ -37,6 +41,8 @@ class TrackStrip(QWidget):
     menu_asked = Signal()
     paths_toggled = Signal(bool)
     all_toggled = Signal()
+    seen = Signal()
+    """It was hidden, and is shown now."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -96,6 +102,11 @@ class TrackStrip(QWidget):
         self.paths.blockSignals(True)
         self.paths.setChecked(is_on)
         self.paths.blockSignals(False)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Tell of it."""
+        super().showEvent(event)
+        self.seen.emit()
 
     def _on_button(self, name: str, checked: bool = False) -> None:
         self.asked.emit(name)

@@ -38,6 +38,9 @@ FOLLOW_MS = 100
 REST_MS = 1
 """Between two parts of what takes long; the window has its turn."""
 
+ROUNDS = 10
+"""As many parts are judged while a person waits, some 0.3 s; in a long stack the rest comes later."""
+
 
 class TrackTools(QObject):
     """Keeps what is shown of tracks in step with the document, without a pause of the window.
@@ -90,6 +93,8 @@ class TrackTools(QObject):
         self.strip.menu_asked.connect(lambda: self.corrections.pop_up(QCursor.pos()))
         self.strip.paths_toggled.connect(self.show_paths)
         self.strip.all_toggled.connect(self._list)
+        # Nobody needs doubts that are not shown; from now on somebody does.
+        self.strip.seen.connect(self._rest.start)
         self.corrections = TrackCorrections(runner, self.strip, self)
         runner.handle("next_doubt", self.go_to_doubt)
         current.result_changed.connect(self._on_result)
@@ -192,9 +197,13 @@ class TrackTools(QObject):
         place = self._runner.place
         if place is None or self.doubts is None or not self.has_tracks:
             return "There are no tracks: nothing is one thing in several frames."
-        while self.doubts.n_left and not self._doubtful():
+        n_rounds = 0
+        while self.doubts.n_left and (n_rounds < ROUNDS or not self._doubtful()):
             self.doubts.judge()
             self._known_doubtful = None
+            n_rounds += 1
+        if self.doubts.n_left:
+            self._rest.start()
         found = self._doubtful()
         if not found:
             return "No identity is doubtful."
