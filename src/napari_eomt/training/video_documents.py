@@ -148,6 +148,10 @@ class DocumentVideos(VideoSource):
         """The documents that are learnt from, by the names of their videos."""
         return {folder.stem: folder for folder in self._pixels}
 
+    def pixels_of(self, video: str) -> Any:
+        """Return what the frames of a video come from."""
+        return self._pixels[self.documents[video]]
+
 
 class NumberedFrames:
     """The frames of a stack as images in a folder, by their numbers; some may be missing.
@@ -209,7 +213,13 @@ def pixels_of(
             f"{folder.name}: its pixels are not beside it, as {numbered.name}.tif or as a folder "
             f"{numbered.name} of numbered images{told}. Put them there."
         )
-    source: Any = open_frames(place)
+    is_folder = place.is_dir() and place.suffix != ".zarr"
+    source: Any = NumberedFrames(place, document.n_frames) if is_folder else open_frames(place)
+    if is_folder and len(source.files) < document.n_frames:
+        raise DataError(
+            f"{place} has {len(source.files)} numbered images, {folder.name} is of "
+            f"{document.n_frames} frames. Put an image of each there."
+        )
     if source.n_frames != document.n_frames:
         raise DataError(
             f"{place} has {source.n_frames} frames, {folder.name} is of {document.n_frames}. Save "

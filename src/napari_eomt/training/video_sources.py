@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.document import Document
     from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.formats.coco_file import CocoFile
     from napari_eomt.formats.dataset import Dataset
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.frames import Frame
@@ -99,7 +100,7 @@ class YtvisSource(VideoSource):
                     f"{self.path}: video {video['id']} does not say which files its frames are. "
                     "Give it 'file_names', one for each frame."
                 )
-            group, size = f"video {video['id']}", (int(video["height"]), int(video["width"]))
+            group, size = group_of_video(video), (int(video["height"]), int(video["width"]))
             for frame, name in enumerate(names):
                 key = frame_key(video["id"], frame)
                 entries.append(ImageEntry(key, str(name), group, size))
@@ -150,6 +151,15 @@ class YtvisSource(VideoSource):
     def files(self) -> list[Path]:
         """Files of the frames."""
         return [self._path(*place) for place in self._places.values()]
+
+    @property
+    def coco(self) -> CocoFile:
+        """The file that they were read from."""
+        return self._file
+
+    def id_of(self, video: str) -> int:
+        """Return the id of a video in the file."""
+        return next(int(v["id"]) for v in self._file.videos if group_of_video(v) == video)
 
     def _path(self, video: Record, frame: int) -> Path:
         record = {"id": f"{video['id']}, frame {frame}", "file_name": video["file_names"][frame]}
@@ -206,6 +216,11 @@ class SessionVideos(VideoSource):
     def segmentation(self, key: str) -> Segmentation:
         """Return what is known about a frame."""
         return self._source.segmentation(key)
+
+
+def group_of_video(record: Record) -> str:
+    """Return by what a video of a YouTube-VIS file is known."""
+    return f"video {record['id']}"
 
 
 def merged_categories(

@@ -10,6 +10,7 @@ from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_split import KEY
 from napari_eomt.training.sources import decided_frames
 from napari_eomt.training.split import Choice, split_images
+from napari_eomt.training.video_split import split_in_time, why_no_time_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 LEARN, CHECK = "learn.json", "check.json"
 """COCO files of the images that learn and that check, beside each other in a run's own dataset."""
 
+_ALL_LEARN = "All videos learn: none is left to check whether learning helped."
+_UNKNOWN_LENGTH = (
+    "One video: its first frames learn and its last ones check, if it has enough of them. Another "
+    "video would tell better whether learning helps."
+)
+
 
 @dataclass(frozen=True)
 class LearnRow:
@@ -33,9 +40,9 @@ class LearnRow:
     name : str
         What people call it.
     n_images : int
-        Frames count as images.
+        Frames count as images. Of a video that was not opened yet it may be 0: not known.
     n_objects : int
-        Countable things that somebody has decided about.
+        Countable things that somebody has decided about; of a video its tracks.
     shape : (H, W), optional
         Of each image, in pixels, where that is known.
     object_size : float, optional
@@ -44,6 +51,8 @@ class LearnRow:
         Of stuff.
     found : dict of Category to int, optional
         How many objects and regions there are of each category, where that is known.
+    is_video : bool
+        Whether the frames are learnt from as a video, with the tracks in it.
     """
 
     key: str
@@ -54,6 +63,7 @@ class LearnRow:
     object_size: float | None = None
     n_regions: int = 0
     found: Mapping[Category, int] | None = field(default=None, compare=False, repr=False)
+    is_video: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,17 @@ class Parts:
     of : dict of str to {"train", "val", "none"}
         By the rows' keys.
     notes : tuple of str
+    in_time : bool
+        Whether the only video is split in time, by the training itself.
     """
 
     of: dict[str, Choice]
     notes: tuple[str, ...] = ()
+    in_time: bool = False
+
+    def rows(self, rows: Sequence[LearnRow], part: Choice) -> list[LearnRow]:
+        """Return the rows of a part."""
+        return [row for row in rows if self.of.get(row.key) == part]
 
     def count(self, rows: Sequence[LearnRow], part: Choice) -> int:
         """Count the images of a part."""
@@ -112,22 +129,46 @@ class LearnSource(Protocol):
         """Make ready what a training reads."""
 
 
-def parts_of(rows: Sequence[LearnRow], val_fraction: float, choices: Mapping[str, Choice]) -> Parts:
+def parts_of(
+    rows: Sequence[LearnRow], val_fraction: float, choices: Mapping[str, Choice], gap: int = 5
+) -> Parts:
     """Decide what each row is for: as a person chose, else by its name.
+
+    Parameters
+    ----------
+    rows : sequence of LearnRow
+    val_fraction : float
+        Of the images; 0: none checks but what is chosen to.
+    choices : dict of str to {"train", "val", "none"}
+        By the rows' keys.
+    gap : int
+        Frames that are left out where a single video is split in time; see `split_in_time`.
 
     Raises
     ------
     DataError
         If there is nothing to learn from.
     """
-    sizes = {row.key: row.n_images for row in rows}
+    sizes = {row.key: max(1, row.n_images) for row in rows}
     found = split_images({row.key: row.key for row in rows}, val_fraction, choices, sizes)
     of: dict[str, Choice] = {row.key: "none" for row in rows}
     for key in found.train:
         of[key] = "train"
     for key in found.val:
         of[key] = "val"
-    return Parts(of, found.notes)
+    if not any(row.is_video for row in rows):
+        return Parts(of, found.notes)
+    if found.val or val_fraction <= 0:
+        return Parts(of)
+    left = [row for row in rows if of[row.key] == "train"]
+    if len(left) > 1 or left[0].key in choices:
+        return Parts(of, (_ALL_LEARN,))
+    n = left[0].n_images
+    if not n:
+        return Parts(of, (_UNKNOWN_LENGTH,), in_time=True)
+    parts = split_in_time(n, val_fraction, gap)
+    note = why_no_time_split(n, gap) if parts is None else str(parts)
+    return Parts(of, (note,), in_time=True)
 
 
 class WorkSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_eomt.errors import DataError, OutputError
@@ -18,9 +19,9 @@ from napari_eomt.viewer.train_dataset import LearnRow, Prepared, typical_size, w
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.formats.dataset import Dataset
     from napari_eomt.structures.categories import Category
     from napari_eomt.training.split import Choice
     from napari_eomt.viewer.train_dataset import Parts
@@ -33,8 +34,8 @@ class FolderSource:
 
     Parameters
     ----------
-    path : Path
-        Its folder, or its COCO file.
+    data : Path, Dataset or PanopticFile
+        Or its folder, or its COCO file.
 
     Raises
     ------
@@ -42,8 +43,8 @@ class FolderSource:
         If there is none, it cannot be read, or has no annotated images.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._data = load_annotated(path)
+    def __init__(self, data: Path | Dataset | PanopticFile) -> None:
+        self._data = load_annotated(data) if isinstance(data, Path) else data
         self.path = self._data.path
         file = self._data.file
         self._file = file
@@ -104,7 +105,7 @@ class FolderSource:
                     f"Image {record['id']}: there is no file {name!r} in {roots[0]} or {roots[1]}. "
                     "Put it there, or leave the image out."
                 )
-            _link(source, inside(folder / IMAGES, name, record["id"]))
+            link(source, inside(folder / IMAGES, name, record["id"]))
             ids[int(record["id"])] = part
         prepared = with_parts(self._file, folder, ids)
         self._link_pngs(prepared, ids)
@@ -126,7 +127,7 @@ class FolderSource:
                     f"Image {image_id}: there is no file {name!r} in {self._data.folder}, the PNG "
                     "of its segments. Put it there, or leave the image out."
                 )
-            _link(source, inside(place.with_suffix(""), name, image_id))
+            link(source, inside(place.with_suffix(""), name, image_id))
 
     def _row(self, group: str, name: str, records: Sequence[Record]) -> LearnRow:
         found: Counter[Category] = Counter()
@@ -182,7 +183,14 @@ def _shape(record: Record) -> tuple[int, int] | None:
     return (int(height), int(width)) if is_known and height and width else None
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Make a file be at another place as well: by a link where the disk allows it, else a copy.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
