@@ -105,18 +105,26 @@ class TrackRun:
         """Return the id that each segment of the frame gets: that of its track."""
         segments = alone.segments(0)
         names = {i: i for i, s in segments.items() if s.is_locked}
-        fresh = alone.next_id
+        # Where nothing had the number of a new track, people see one number for both.
+        unused = self._document.next_id
+        wanted = {s.track_id for s in segments.values()}
+        taken, fresh = set(names.values()), alone.next_id
         for i, segment in segments.items():
             if i in names:
                 continue
             track = segment.track_id
             known = None if track is None else self._ids.get(track)
-            if known is None or known in names.values():
+            if known is None and track is not None and track >= unused:
+                known = track
+            if known is None or known in taken:
                 # Not the one that was left over in the frame: others may have it in other frames.
-                known, fresh = fresh, fresh + 1
-                if track is not None:
-                    self._ids[track] = known
+                while fresh in taken or fresh in wanted:
+                    fresh += 1
+                known = fresh
+            if track is not None:
+                self._ids[track] = known
             names[i] = known
+            taken.add(known)
         return names
 
 
