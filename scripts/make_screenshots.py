@@ -23,7 +23,7 @@ from napari_eomt.annotation.operations import set_status
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
-from napari_eomt.synthetic import drawn_nuclei
+from napari_eomt.synthetic import drawn_nuclei, moving_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +77,23 @@ def correct(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
     return viewer.window._qt_window
 
 
+def track(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
+    """Return the window with the page Correct, discs tracked through a stack, one selected."""
+    frames = moving_objects(24, (200, 256), 7, 3)[0]
+    viewer.add_image(frames, name="discs", axis_labels=("t", "y", "x"))
+    dock.page.tracking.switch.setChecked(True)
+    dock.page.all_frames.trigger()
+    _settle(TIMEOUT_S, lambda: dock.current.result is not None and not dock.page.is_running)
+    dock.show_page("correct")
+    viewer.dims.set_current_step(0, 12)
+    dock.tracks.strip.paths.setChecked(True)
+    dock.tracks.strip.all.setChecked(True)
+    result = dock.current.result
+    result.session.select([(12, min(result.document.segments(12)))])
+    _settle(5)
+    return viewer.window._qt_window
+
+
 def learn(viewer: napari.Viewer, dock: EomtDock) -> QWidget:
     """Return the window with the page Learn, after a model has learnt what cells are."""
     viewer.open_sample("napari-eomt", "nuclei_fluorescence_large")
@@ -112,7 +129,7 @@ def _drawn_cells(folder: Path) -> Path:
     return folder
 
 
-PICTURES = {"models": models, "correct": correct, "learn": learn}
+PICTURES = {"models": models, "correct": correct, "track": track, "learn": learn}
 
 
 def save(image: Path) -> None:
