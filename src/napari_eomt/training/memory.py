@@ -136,7 +136,7 @@ def estimate(
     seconds_per_step : float, optional
         That was measured.
     """
-    size = _with_frames(NetworkSize.of(card), card, params)
+    size = size_of(card, params)
     n_bytes = 2 if device == "cuda" and params.precision != "fp32" else 4
     micro = fitting_micro_batch(card, params, params.batch_size, free_bytes, n_bytes)
     steps = int(params.steps)
@@ -147,8 +147,8 @@ def estimate(
         trunk, head = _flops(size, params)
         first = _first_learning(size, params)
         is_kept = is_trunk_kept(size, params)
-        n_seen = steps * params.batch_size
-        n_trunk = min(n_views, n_seen) if is_kept else n_seen
+        n_seen = steps * params.batch_size * size.n_frames
+        n_trunk = min(n_views * size.n_frames, n_seen) if is_kept else n_seen
         back = 2.0 if first < size.depth - size.n_query_blocks else 0.0
         seconds = (n_trunk * trunk * (1 + back) + n_seen * head * 3) / rate
     return Estimate(micro, step_bytes(size, params, micro, n_bytes), seconds)
@@ -169,15 +169,22 @@ def fitting_micro_batch(
     value_bytes : int
         Of a number in the network's precision: 4 or 2.
     """
-    size = _with_frames(NetworkSize.of(card), card, params)
+    size = size_of(card, params)
     for micro in sorted((m for m in range(1, n_views + 1) if n_views % m == 0), reverse=True):
         if micro == 1 or step_bytes(size, params, micro, value_bytes) <= _SHARE * free_bytes:
             return micro
     return 1
 
 
-def _with_frames(size: NetworkSize, card: ModelCard, params: TrainParams) -> NetworkSize:
-    """Return the size of a network whose views are clips, if it is of videos."""
+def size_of(card: ModelCard, params: TrainParams) -> NetworkSize:
+    """Return the sizes of a network as it is trained: the views of one of videos are clips.
+
+    Raises
+    ------
+    ModelError
+        If the model is not on this computer, or its configuration cannot be read.
+    """
+    size = NetworkSize.of(card)
     return replace(size, n_frames=params.clip_length) if card.is_video else size
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from napari_eomt.errors import DataError
+from napari_eomt.errors import DataError, ModelError
 from napari_eomt.training.labels import match_categories
 from napari_eomt.training.resolve import training_task
+from napari_eomt.training.video_card import BECOMES_VIDEO, as_video_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -67,6 +68,35 @@ def learnt_text(rows: Iterable[LearnRow], card: ModelCard, params: TrainParams) 
         verb = "is" if len(stuff) == 1 else "are"
         lines.append(f"Stuff, {listed(c.name for c in stuff)}, {verb} background to {card.name}.")
     return "\n".join(lines)
+
+
+def kind_text(card: ModelCard, *, is_video: bool) -> str:
+    """Say what becomes of a model that learns from videos, or of one of videos without them.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the model to start from.
+    is_video : bool
+        Whether it learns from videos.
+
+    Returns
+    -------
+    str
+        Empty if it stays what it is.
+    """
+    if card.is_video == is_video:
+        return ""
+    if not is_video:
+        return (
+            f"{card.name} is of videos: single images teach it what things look like, as they "
+            "drift and turn, but not how they move."
+        )
+    try:
+        as_video_card(card)
+    except ModelError as error:
+        return f"⚠ {error}"
+    return BECOMES_VIDEO.format(name=card.name)
 
 
 def listed(names: Iterable[str]) -> str:

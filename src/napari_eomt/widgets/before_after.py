@@ -26,6 +26,8 @@ from napari_eomt.widgets.run_samples import (
     draw,
     kept_pictures,
     objects_text,
+    offered,
+    short_names,
     step_after,
     when,
 )
@@ -141,14 +143,11 @@ class BeforeAfter(QWidget):
         self._offered, self._news = news.folder, news
         self.images.blockSignals(True)
         self.images.clear()
-        split = news.split
-        for key in () if split is None else split.val:
-            if not key.isdecimal():  # a frame of a video: what is found in one says little
-                continue
-            name = split.val_name(key) if split else key
-            # Of the folders that it is in nobody needs to read.
-            self.images.addItem(name.rpartition("/")[2], key)
-            self.images.setItemData(self.images.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
+        found = offered(news)
+        names = [name for _, name in found]
+        for k, ((key, name), short) in enumerate(zip(found, short_names(names), strict=True)):
+            self.images.addItem(short, key)
+            self.images.setItemData(k, name, Qt.ItemDataRole.ToolTipRole)
         self.images.blockSignals(False)
         self._forget()
         return self.images.count() > 0

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_eomt.training.check_samples import SAMPLES, load_samples
 from napari_eomt.training.runs import REPORTS
+from napari_eomt.training.video_choice import shown_frames, video_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -20,12 +23,14 @@ Side = Literal["before", "after"]
 
 
 class CheckImage:
-    """An image of a dataset as a frame source, read in the thread that asks for it.
+    """An image of a dataset, or a frame of a video, as a source of one frame.
+
+    It is read in the thread that asks for it.
 
     Parameters
     ----------
     dataset : str
-        Its COCO file.
+        Its COCO file, or what else a training is given.
     key : str
         Of the image.
     name : str
@@ -41,8 +46,12 @@ class CheckImage:
     def frame(self, index: int) -> Frame:
         """Read it."""
         from napari_eomt.evaluation.truth import open_truth
+        from napari_eomt.training.opened import open_dataset
 
-        self.pixels = open_truth(self._dataset).image(int(self.key))
+        if video_of(self.key):
+            self.pixels = open_dataset(self._dataset).source.frame(self.key)
+        else:
+            self.pixels = open_truth(self._dataset).image(int(self.key))
         return self.pixels
 
 
@@ -58,6 +67,27 @@ class Picture:
 
     pixels: npt.NDArray[np.uint8]
     caption: str
+
+
+def offered(news: RunNews) -> list[tuple[str, str]]:
+    """Return the check images of a run that can be looked at: the key, and the name of each.
+
+    Of each of the first videos one frame, in which the checks have kept what they found.
+    """
+    split = news.split
+    if split is None:
+        return []
+    is_video = any(video_of(key) for key in split.val)
+    keys = shown_frames(split.val) if is_video else split.val
+    return [(key, split.val_name(key)) for key in keys]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return names without the folders that nobody needs to read to tell them apart."""
+    short = [name.rpartition("/")[2] for name in names]
+    if len(set(short)) == len(set(names)):
+        return short
+    return ["/".join(name.split("/")[-2:]) for name in names]
 
 
 def is_no_better(news: RunNews) -> bool:

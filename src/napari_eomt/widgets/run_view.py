@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.training.video_choice import n_videos, video_of
 from napari_eomt.widgets.run_samples import is_no_better
 from napari_eomt.widgets.score_table import Figures, ScoreTable, read_figures
 
@@ -318,8 +319,13 @@ def about_text(news: RunNews) -> str:
         return ""
     parts = [Path(news.run.plan.model).name, _PRESETS[news.run.plan.params.preset]]
     if news.split is not None:
-        n, n_check = len(news.split.train), len(news.split.val)
-        learn = "1 image learns" if n == 1 else f"{n:,} images learn"
+        n, n_check = n_videos(news.split.train), n_videos(news.split.val)
+        what = "video" if n else "image"
+        if not n:
+            n, n_check = len(news.split.train), len(news.split.val)
+        elif set(map(video_of, news.split.train)) & set(map(video_of, news.split.val)):
+            n, n_check, what = len(news.split.train), len(news.split.val), "frame"
+        learn = f"1 {what} learns" if n == 1 else f"{n:,} {what}s learn"
         check = (
             "none checks" if not n_check else "1 checks" if n_check == 1 else f"{n_check:,} check"
         )

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 Figures = dict[str, "float | None"]
 
 _ROWS: tuple[tuple[str, str, str], ...] = (
+    (
+        "idf1",
+        "IDF1",
+        "Of videos: in how many frames objects are found, each as the same all the time.",
+    ),
     ("ap", "AP", "Mean over IoU 0.5 to 0.95 of hits / (hits + misses + false finds)."),
     ("ap50", "AP50", "The same where half of an object has to agree."),
     ("f1", "F1", "Precision and recall in one, at IoU 0.5."),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import ceil
 from typing import TYPE_CHECKING
 
 from napari_eomt.errors import EomtError
 from napari_eomt.training.memory import estimate
 from napari_eomt.training.resolve import resolve
+from napari_eomt.training.video_choice import n_videos
 from napari_eomt.training.view_choice import Look
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ def count_views(rows: Iterable[LearnRow], card: ModelCard, params: TrainParams) 
     card : ModelCard
     params : TrainParams
 
+    Returns
+    -------
+    int
+        Of videos, how many clips.
+
     Raises
     ------
     DataError
@@ -43,10 +50,11 @@ def count_views(rows: Iterable[LearnRow], card: ModelCard, params: TrainParams) 
     kinds: Counter[tuple[tuple[int, int], float | None]] = Counter()
     n_unknown = 0
     for row in rows:
+        n = ceil(row.n_images / params.clip_length) if row.is_video else row.n_images
         if row.shape is None:
-            n_unknown += row.n_images
+            n_unknown += max(1, n)
         else:
-            kinds[row.shape, row.object_size] += row.n_images
+            kinds[row.shape, row.object_size] += n
     n_known = n_seen = n_views = 0
     for k, ((shape, size), n) in enumerate(kinds.items()):
         n_known += n
@@ -88,8 +96,9 @@ def expected_seconds(
         return None
     try:
         n_views = count_views(rows, card, params)
-        resolved = resolve(params, card, n_views)
-        measured = measured_step(card.name, resolved, device, runs)
+        is_video = any(row.is_video for row in rows)
+        resolved = resolve(params, card, n_views, has_videos=is_video)
+        measured = measured_step(card.name, resolved, device, runs, is_video=is_video)
         found = estimate(
             card,
             resolved,
@@ -103,7 +112,12 @@ def expected_seconds(
 
 
 def measured_step(
-    model: str, params: TrainParams, device: str, runs: Sequence[RunNews]
+    model: str,
+    params: TrainParams,
+    device: str,
+    runs: Sequence[RunNews],
+    *,
+    is_video: bool = False,
 ) -> float | None:
     """Return how long a step of the newest run of the same kind took, in seconds, if there is one.
 
@@ -115,6 +129,8 @@ def measured_step(
     device : str
     runs : sequence of RunNews
         The newest first.
+    is_video : bool
+        Whether they are of videos.
     """
     for news in runs:
         if news.run is None:
@@ -129,11 +145,15 @@ def measured_step(
             and told.views == params.views
             and told.auxiliary_losses == params.auxiliary_losses
             and told.gradient_checkpointing == params.gradient_checkpointing
+            and (news.split is not None and n_videos(news.split.train) > 0) == is_video
         )
         seconds = sorted(row["seconds"] for row in news.steps[-_LAST_STEPS:] if row.get("seconds"))
         if is_same and seconds:
             # The middle one: the first steps fill a cache, and a check may hold one up.
-            return float(seconds[len(seconds) // 2]) * params.batch_size / told.batch_size
+            n_told, n = told.batch_size, params.batch_size
+            if is_video:
+                n_told, n = n_told * told.clip_length, n * params.clip_length
+            return float(seconds[len(seconds) // 2]) * n / n_told
     return None
 
 

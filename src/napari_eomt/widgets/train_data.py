@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -21,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_eomt.errors import DataError
+from napari_eomt.widgets.train_counts import counted_text
 from napari_eomt.widgets.train_parts import TrainParts
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from napari_eomt.viewer.results import Result
     from napari_eomt.viewer.train_dataset import LearnRow, LearnSource, Parts
     from napari_eomt.viewer.train_folder import FolderSource
+    from napari_eomt.viewer.train_videos import VideoFolderSource
     from napari_eomt.widgets.current import Current
     from napari_eomt.widgets.run_watch import Background
 
@@ -57,11 +60,14 @@ class TrainData(QWidget):
     ) -> None:
         super().__init__(parent)
         self._current, self._folder, self._background = current, folder, background
-        self._dataset: FolderSource | None = None
+        self._dataset: FolderSource | VideoFolderSource | None = None
         self._asked: Path | None = None
         self._wanted: What | None = None
         self._choices: dict[tuple[str, str], Choice] = {}
         self._rows: tuple[LearnRow, ...] = ()
+        self._gap = 5
+        self._wants_videos: bool | None = None
+        self._is_for_videos = False
         self.parts: Parts | None = None
         """What each image is for; None if there is nothing to learn from."""
         self.problem = ""
@@ -75,7 +81,7 @@ class TrainData(QWidget):
             (
                 "The open image: the frames of which you have decided anything.",
                 "All images of the open folder of which you have decided anything.",
-                "Images and a COCO file, of instances or panoptic, such as an export writes.",
+                "Images and their COCO file, as an export writes them; or videos with tracks.",
             ),
             strict=True,
         ):
@@ -84,11 +90,17 @@ class TrainData(QWidget):
         self.place = QLineEdit()
         self.place.setPlaceholderText("Folder of the dataset, or its JSON")
         self.place.setToolTip(
-            "A folder with a COCO file; or the COCO file itself, if there are several."
+            "A folder with a COCO or YouTube-VIS file, or the file itself, if there are several; a "
+            "folder of the Cell Tracking Challenge; or one of documents, NAME.eomt."
         )
         self.browse = QPushButton("…")
         self.browse.setToolTip("Choose the folder of a dataset, or its COCO file.")
         self.browse.setAccessibleName("Choose a dataset")
+        self.as_videos = QCheckBox("As videos: learn to follow objects")
+        self.as_videos.setToolTip(
+            "Learn from the tracks of stacks: which object is the same from frame to frame. A "
+            "model of images becomes one of videos. Otherwise each frame is an image by itself."
+        )
         self.counts = QLabel()
         self.counts.setWordWrap(True)
         self.counts.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -103,6 +115,7 @@ class TrainData(QWidget):
         self._whats.buttonClicked.connect(self._on_what)
         self.place.editingFinished.connect(self._on_place)
         self.browse.clicked.connect(self._on_browse)
+        self.as_videos.clicked.connect(self._on_as_videos)
         self.images.fraction_changed.connect(self._on_fraction)
         self.images.chosen.connect(self._on_choose)
 
@@ -123,6 +136,16 @@ class TrainData(QWidget):
         if parts is None:
             return ()
         return tuple(row for row in self._rows if parts.of.get(row.key) == "train")
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is learnt from as videos, with their tracks."""
+        return any(row.is_video for row in self._rows)
+
+    @property
+    def wants_videos(self) -> bool | None:
+        """Whether somebody wants stacks learnt from as videos; None if nobody has said."""
+        return self._wants_videos
 
     @property
     def val_fraction(self) -> float:
@@ -161,10 +184,11 @@ class TrainData(QWidget):
         if self.kind == "dataset":
             return self._dataset
         result = self._current.result
+        as_video = self.is_video
         if self.kind == "folder":
             self._folder.keep()
-            return work_of_folder(self._folder, self._open_result())
-        return None if result is None else work_of_result(result)
+            return work_of_folder(self._folder, self._open_result(), as_video=as_video)
+        return None if result is None else work_of_result(result, as_video=as_video)
 
     def show_folder(self, folder: Path | str) -> None:
         """Learn from a dataset."""
@@ -176,6 +200,24 @@ class TrainData(QWidget):
         """Learn from this, as soon as it is there."""
         self._wanted = kind
         self.what[kind].setChecked(True)
+
+    def choose_videos(self, wanted: bool | None) -> None:
+        """Learn from stacks as videos, or as images; None: as what the model is of."""
+        self._wants_videos = wanted
+
+    def show_model(self, *, is_video: bool, gap: int) -> None:
+        """Learn from stacks as what a model is of, until somebody chooses.
+
+        Parameters
+        ----------
+        is_video : bool
+        gap : int
+            Frames of a clip, which are left out where a single video is split in time.
+        """
+        before = self._is_for_videos, self._gap
+        self._is_for_videos, self._gap = is_video, gap
+        if before != (is_video, gap) and (self._rows or self.parts is not None):
+            self.refresh()
 
     def refresh(self) -> None:
         """Show what there is to learn from now."""
@@ -192,12 +234,17 @@ class TrainData(QWidget):
         self.what[kind].setChecked(True)
         for widget in (self.place, self.browse):
             widget.setVisible(kind == "dataset")
+        has_stack = kind != "dataset" and result is not None and result.document.n_frames > 1
+        wanted = self._is_for_videos if self._wants_videos is None else self._wants_videos
+        self.as_videos.setVisible(has_stack)
+        self.as_videos.setChecked(wanted)
+        as_video = has_stack and wanted
         if kind == "dataset":
             self._rows = () if self._dataset is None else self._dataset.rows
         elif kind == "folder":
-            self._rows = rows_of_folder(self._folder, self._open_result())
+            self._rows = rows_of_folder(self._folder, self._open_result(), as_video=as_video)
         else:
-            self._rows = () if result is None else rows_of_result(result)
+            self._rows = () if result is None else rows_of_result(result, as_video=as_video)
         self._divide()
         self.changed.emit()
 
@@ -210,7 +257,7 @@ class TrainData(QWidget):
         if self._rows:
             choices = {k: c for (what, k), c in self._choices.items() if what == kind}
             try:
-                self.parts = parts_of(self._rows, self.val_fraction, choices)
+                self.parts = parts_of(self._rows, self.val_fraction, choices, self._gap)
                 self.problem = ""
             except DataError as error:
                 self.problem = str(error)
@@ -224,20 +271,10 @@ class TrainData(QWidget):
         self.images.show_rows(self._rows, self.parts, chosen)
 
     def _counted(self) -> str:
-        rows, parts = self._rows, self.parts
-        if parts is None:
+        if self.parts is None:
             return f"⚠ {self.problem}" if self.problem else ""
-        n = sum(row.n_images for row in rows)
-        n_objects = sum(row.n_objects for row in rows)
         what = "annotated" if self.kind == "dataset" else "reviewed"
-        images = f"1 image {what}" if n == 1 else f"{n:,} images {what}"
-        learn, check = parts.count(rows, "train"), parts.count(rows, "val")
-        n_regions = sum(row.n_regions for row in rows)
-        objects = "1 object" if n_objects == 1 else f"{n_objects:,} objects"
-        if n_regions:
-            objects += ", 1 region" if n_regions == 1 else f", {n_regions:,} regions"
-        text = f"{images}, {objects} · {learn:,} learn · {check:,} check"
-        return "\n".join((text, *parts.notes))
+        return counted_text(self._rows, self.parts, what)
 
     def _open_result(self) -> Result | None:
         result = self._current.result
@@ -257,6 +294,10 @@ class TrainData(QWidget):
         self._wanted = self.kind
         self.refresh()
 
+    def _on_as_videos(self) -> None:
+        self._wants_videos = self.as_videos.isChecked()
+        self.refresh()
+
     def _on_fraction(self) -> None:
         self._divide()
         self.changed.emit()
@@ -264,7 +305,7 @@ class TrainData(QWidget):
     def _on_browse(self) -> None:
         menu = QMenu(self)
         menu.addAction("Folder…", self._on_browse_folder)
-        menu.addAction("COCO file…", self._on_browse_file)
+        menu.addAction("COCO or YouTube-VIS file…", self._on_browse_file)
         menu.exec(self.browse.mapToGlobal(self.browse.rect().bottomLeft()))
 
     def _on_browse_folder(self) -> None:
@@ -276,7 +317,8 @@ class TrainData(QWidget):
 
     def _on_browse_file(self) -> None:
         start = str(self.folder or Path.home())
-        chosen, _ = QFileDialog.getOpenFileName(self, "COCO file", start, "COCO (*.json)")
+        kinds = "COCO, YouTube-VIS (*.json)"
+        chosen, _ = QFileDialog.getOpenFileName(self, "File of the dataset", start, kinds)
         if chosen:
             self.show_folder(chosen)
 
@@ -294,10 +336,10 @@ class TrainData(QWidget):
         self.counts.setText("Reading…")
         self.counts.setVisible(True)
 
-        def read() -> FolderSource:
-            from napari_eomt.viewer.train_folder import FolderSource
+        def read() -> FolderSource | VideoFolderSource:
+            from napari_eomt.viewer.train_videos import open_learn_source
 
-            return FolderSource(path)
+            return open_learn_source(path)
 
         self._background.do(
             read,
@@ -305,7 +347,7 @@ class TrainData(QWidget):
             lambda message, _: self._on_unreadable(path, message),
         )
 
-    def _on_read(self, path: Path, found: FolderSource) -> None:
+    def _on_read(self, path: Path, found: FolderSource | VideoFolderSource) -> None:
         if path == self._asked:
             self._dataset = found
             if found.val_fraction is not None:
@@ -326,12 +368,15 @@ class TrainData(QWidget):
         for radio in self.what.values():
             layout.addWidget(radio)
         layout.addLayout(place)
+        layout.addWidget(self.as_videos)
         layout.addWidget(self.counts)
         layout.addWidget(self.images)
 
 
 def _name_of(path: Path) -> str:
-    """Return what a dataset is called, by the folder of its COCO file."""
+    """Return what a dataset is called, by its folder, or that of its COCO file."""
+    if path.is_dir():
+        return path.stem
     folder = path.parent
     # COCO's own: coco/annotations/instances_val2017.json.
     return folder.parent.name if folder.name == "annotations" else folder.name

@@ -257,18 +257,19 @@ class TrainForm(QWidget):
         card = self._card
         if card is None or card.folder is None:
             return "", ""
-        from napari_eomt.training.memory import NetworkSize, n_learning_parameters, step_bytes
+        from napari_eomt.training.memory import n_learning_parameters, size_of, step_bytes
         from napari_eomt.widgets.train_cost import time_text
 
         try:
             params = TrainParams(preset=preset, **self._changes)
-            size = NetworkSize.of(card)
+            size = size_of(card, params)
             n = n_learning_parameters(size, params)
             n_bytes = step_bytes(size, params, 1)
         except (EomtError, ValidationError):
             return "", ""
         text = f"{_millions(n)} M weights · from {n_bytes / 1e9:.1f} GB"
-        tip = "\n\nMemory: of one view at a time; more at a time go faster."
+        view = f"clip of {params.clip_length} frames" if card.is_video else "view"
+        tip = f"\n\nMemory: of one {view} at a time; more at a time go faster."
         found = self._seconds(params)
         if found is not None:
             seconds, is_measured = found

@@ -100,15 +100,22 @@ class TrainParts(QWidget):
             Keys of the images of which a person has chosen the part.
         """
         self.setVisible(bool(rows))
+        is_video = any(row.is_video for row in rows)
+        self.fold.head.setText(f"Which {'videos' if is_video else 'images'} learn, which check")
+        self.table.setHeaderLabels(
+            ["Video", "Tracks", "Part"] if is_video else ["Image", "Objects", "Part"]
+        )
         selected = set(self.selected)
         self.table.blockSignals(True)
         self.table.clear()
         items = []
         for row in rows:
             part = "none" if parts is None else parts.of.get(row.key, "none")
-            name = row.name if row.n_images == 1 else f"{row.name} ({row.n_images} frames)"
+            name = row.name if row.n_images < 2 else f"{row.name} ({row.n_images} frames)"
             word = _WORDS[part] + (" (chosen)" if row.key in chosen else "")
-            item = QTreeWidgetItem([name, f"{row.n_objects:,}", word])
+            # What an image that is not open says are objects, whatever is the same in its frames.
+            n = "" if is_video and not row.n_images else f"{row.n_objects:,}"
+            item = QTreeWidgetItem([name, n, word])
             item.setData(0, Qt.ItemDataRole.UserRole, row.key)
             item.setToolTip(0, row.key)
             if row.n_regions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.errors import EomtError
 from napari_eomt.widgets.model_table import title_of
 from napari_eomt.widgets.train_data import TrainData
 from napari_eomt.widgets.train_form import TrainForm
@@ -89,8 +91,8 @@ class TrainSetup(QWidget):
         self.model.setMinimumContentsLength(6)
         self.categories = _text()
         self.categories.setToolTip(
-            "How often each category is annotated in the images that learn. The model gets a class "
-            "for each that is new to it; what it knew before it keeps."
+            "How often each category is annotated in what learns: objects of images, tracks of "
+            "videos. The model gets a class for each that is new to it; what it knew it keeps."
         )
         form = saved.get("form")
         self.form = TrainForm(form if isinstance(form, dict) else {})
@@ -115,6 +117,8 @@ class TrainSetup(QWidget):
         if isinstance(percent, int):
             self.data.fraction.setValue(percent)
         self._fill_models()
+        wants_videos = saved.get("as_videos")
+        self.data.choose_videos(wants_videos if isinstance(wants_videos, bool) else None)
         what, dataset = saved.get("what"), saved.get("dataset")
         if isinstance(dataset, str) and dataset:
             self.data.place.setText(dataset)
@@ -130,6 +134,7 @@ class TrainSetup(QWidget):
             "form": self.form.values(),
             "dataset": "" if folder is None else str(folder),
             "what": self.data.wanted,
+            "as_videos": self.data.wants_videos,
             "val_percent": self.data.fraction.value(),
         }
 
@@ -183,15 +188,24 @@ class TrainSetup(QWidget):
         chosen = self._picker.model if self._follows_picker else self.model.currentData()
         self.model.clear()
         for row in self._library.usable:
-            if row.card is not None and row.card.architecture != "videomt":
+            if row.card is not None:
                 self.model.addItem(title_of(row), row.name)
         self.model.setCurrentIndex(max(0, self.model.findData(chosen)))
         self._show_model()
 
     def _show_model(self) -> None:
         if self._is_filled:
-            self.form.show_model(self._card())
+            self._tell_data()
             self._expect()
+
+    def _tell_data(self) -> None:
+        """Let stacks be what the model is of, and be split as clips want it."""
+        card = self._card()
+        try:
+            gap = self.form.params().clip_length
+        except ValidationError:
+            return  # the form says what is wrong
+        self.data.show_model(is_video=card is not None and card.is_video, gap=gap)
 
     def _card(self) -> ModelCard | None:
         row = self._library.row(str(self.model.currentData()))
@@ -202,6 +216,12 @@ class TrainSetup(QWidget):
         card, rows, runs = self._card(), self.data.learning, self._runs
         if card is None or not self._is_filled:
             return
+        if self.data.is_video:
+            from napari_eomt.training.video_card import as_video_card
+
+            with suppress(EomtError):  # what is learnt says so
+                card = as_video_card(card)
+        self.form.show_model(card)
         chosen = self._ref(card.name).device
         device = self._device if chosen == "auto" else chosen
 
@@ -214,12 +234,16 @@ class TrainSetup(QWidget):
         self._show_categories(card)
 
     def _show_categories(self, card: ModelCard) -> None:
-        from napari_eomt.viewer.train_categories import learnt_text
+        from napari_eomt.viewer.train_categories import kind_text, learnt_text
 
         try:
             text = learnt_text(self.data.learning, card, self.form.params())
         except ValidationError:
             return  # the form says what is wrong
+        of_model = self._card()
+        kind = "" if of_model is None else kind_text(of_model, is_video=self.data.is_video)
+        if self.data.learning:
+            text = "\n".join(filter(None, (text, kind)))
         self.categories.setText(text)
         self.categories.setVisible(bool(text))
 
@@ -241,6 +265,7 @@ class TrainSetup(QWidget):
         self.say("")
         card = self._card()
         if card is not None and self._is_filled:
+            self._tell_data()
             self._show_categories(card)
         self.changed.emit()
 
