@@ -194,10 +194,14 @@ class Edit:
 
 def joined(name: str, edits: Iterable[Edit]) -> Edit:
     """Return several edits as one step."""
-    whole = Edit(name)
-    for edit in edits:
-        whole = whole.then(edit)
-    return whole
+    parts = list(edits)
+    return Edit(
+        name,
+        tuple(change for edit in parts for change in edit.pixels),
+        tuple(change for edit in parts for change in edit.segments),
+        tuple(change for edit in parts for change in edit.categories),
+        tuple(change for edit in parts for change in edit.states),
+    )
 
 
 def _sum(changes: list[PixelChange]) -> PixelChange | None:

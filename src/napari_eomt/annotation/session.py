@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from psygnal import Signal
@@ -27,6 +26,37 @@ MAX_BYTES = 2**28
 """Memory of all steps from which on, beyond `MIN_STEPS`, the oldest are forgotten."""
 
 
+class _Step:
+    """What is undone at once: an edit, or many that are put together when they are asked for.
+
+    A run through ten thousand frames is as many edits; each of them costs what is in it.
+    """
+
+    def __init__(self, edit: Edit, key: Hashable) -> None:
+        self.key = key
+        self.name = edit.name
+        self.n_bytes = edit.nbytes
+        self._parts = [edit]
+        self._frames = set(edit.frames)
+
+    def add(self, edit: Edit) -> None:
+        """Take up a later edit; what the two do and undo goes, where they share a frame."""
+        self.name = edit.name
+        frames = set(edit.frames)
+        self._parts.append(edit)
+        self.n_bytes += edit.nbytes
+        if frames & self._frames:
+            whole = self.edit.condensed()
+            self._parts, self.n_bytes, self._frames = [whole], whole.nbytes, set(whole.frames)
+        else:
+            self._frames |= frames
+
+    @property
+    def edit(self) -> Edit:
+        """All of it as one."""
+        return joined(self.name, self._parts)
+
+
 class Session:
     """Applies edits to a document and takes them back, in the true order.
 
@@ -45,7 +75,7 @@ class Session:
     def __init__(self, document: Document, max_bytes: int = MAX_BYTES) -> None:
         self.document = document
         self._max_bytes = max_bytes
-        self._done: deque[tuple[Edit, Hashable]] = deque()
+        self._done: deque[_Step] = deque()
         self._undone: list[Edit] = []
         self._n_bytes = 0
         self._group: list[Edit] | None = None
@@ -76,8 +106,9 @@ class Session:
         """Take the last step back; return what was applied, None if there is none."""
         if not self._done or self._group is not None:
             return None
-        edit, _ = self._done.pop()
-        self._n_bytes -= edit.nbytes
+        step = self._done.pop()
+        self._n_bytes -= step.n_bytes
+        edit = step.edit
         self._undone.append(edit)
         return self._apply(edit.inverse())
 
@@ -92,12 +123,12 @@ class Session:
     @property
     def undo_name(self) -> str:
         """What `undo` would take back; empty if nothing."""
-        return self._done[-1][0].name if self._done else ""
+        return self._done[-1].name if self._done else ""
 
     @property
     def undo_key(self) -> Hashable:
         """What the last step was told to merge with; None if nothing."""
-        return self._done[-1][1] if self._done else None
+        return self._done[-1].key if self._done else None
 
     @property
     def redo_name(self) -> str:
@@ -158,23 +189,25 @@ class Session:
             self._apply(edit, pixels=pixels)
             return True
         self._undone.clear()
-        if merge_with is not None and self._done and self._done[-1][1] == merge_with:
-            last, _ = self._done.pop()
-            self._n_bytes -= last.nbytes
-            merged = replace(last, name=edit.name).then(edit)
-            same_frames = set(last.frames) & set(edit.frames)
-            self._push(merged.condensed() if same_frames else merged, merge_with)
+        if merge_with is not None and self._done and self._done[-1].key == merge_with:
+            step = self._done[-1]
+            before = step.n_bytes
+            step.add(edit)
+            self._n_bytes += step.n_bytes - before
+            self._trim()
         else:
             self._push(edit, merge_with)
         self._apply(edit, pixels=pixels)
         return True
 
     def _push(self, edit: Edit, merge_with: Hashable) -> None:
-        self._done.append((edit, merge_with))
+        self._done.append(_Step(edit, merge_with))
         self._n_bytes += edit.nbytes
+        self._trim()
+
+    def _trim(self) -> None:
         while self._n_bytes > self._max_bytes and len(self._done) > MIN_STEPS:
-            oldest, _ = self._done.popleft()
-            self._n_bytes -= oldest.nbytes
+            self._n_bytes -= self._done.popleft().n_bytes
 
     def _apply(self, edit: Edit, *, pixels: bool = True) -> Edit:
         self.document.apply(edit, pixels=pixels)
