@@ -39,7 +39,7 @@ REST_MS = 1
 """Between two parts of what takes long; the window has its turn."""
 
 ROUNDS = 10
-"""As many parts are judged while a person waits, some 0.3 s; of long stacks the rest comes later."""
+"""As many parts are judged while a person waits, some 0.3 s; of long stacks the rest is later."""
 
 
 class TrackTools(QObject):
