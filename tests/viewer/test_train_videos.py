@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 from tests.training.drawn import save_nuclei
+from tests.training.drawn_documents import save_stack
 from tests.training.drawn_videos import save_ctc, save_videos
-from tests.training.test_video_documents import save_stack
 
 from napari_eomt.training.opened import open_dataset
 from napari_eomt.viewer.train_dataset import parts_of
