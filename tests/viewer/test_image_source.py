@@ -7,6 +7,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_eomt.errors import DataError
+from napari_eomt.inference.video_frames import iter_frames
 from napari_eomt.structures.axes import AxisRoles
 from napari_eomt.viewer.image_source import (
     LayerSource,
@@ -178,3 +179,11 @@ def test_axes_are_called_by_their_names_else_by_number():
     assert axis_names(Image(stack(4, 20, 30), axis_labels="tyx")) == ["t", "y", "x"]
     assert axis_names(Image(stack(4, 20, 30, 3), rgb=True)) == ["0", "1", "2"]
     assert layer_array(Image(stack(4, 20, 30, 3), rgb=True)).shape == (4, 20, 30, 3)
+
+
+def test_a_layer_is_a_video():
+    data = stack(4, 20, 30)
+    layer = Image(data)
+    frames = list(iter_frames(LayerSource(layer, guess_roles(layer)), start=1))
+    assert [i for i, _ in frames] == [1, 2, 3]
+    np.testing.assert_array_equal([pixels for _, pixels in frames], data[1:])
