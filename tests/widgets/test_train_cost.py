@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.training.drawn import save_nuclei
 
 from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
 from napari_eomt.training.labels import match_categories
+from napari_eomt.training.memory import size_of
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.resolve import resolve
-from napari_eomt.training.runs import Run, RunPlan
+from napari_eomt.training.runs import Run, RunPlan, RunSplit
 from napari_eomt.training.samples import SampleSet
 from napari_eomt.training.sources import DatasetSource
+from napari_eomt.training.video_card import as_video_card
 from napari_eomt.viewer.train_dataset import LearnRow, typical_size
 from napari_eomt.viewer.train_folder import FolderSource, common_folder
 from napari_eomt.widgets.run_tail import RunNews
@@ -88,6 +92,33 @@ def test_without_one_it_is_guessed_from_the_network():
     assert seconds(steps=100, preset="full", batch_size=8) > 1.5 * seconds(steps=100)
     assert expected_seconds(NANO, TrainParams(), [], "cpu") is None
     assert expected_seconds(NANO, TrainParams(task="semantic"), ROWS, "cpu") is None
+
+
+def test_clips_take_as_long_as_their_frames():
+    row = LearnRow("a", "a", 12, 2, (64, 64), 20.0, is_video=True)
+    video = as_video_card(NANO)
+
+    def seconds(**changes):
+        params = TrainParams(steps=100, preset="full", **changes)
+        return expected_seconds(video, params, [row], "cpu")[0]
+
+    assert seconds(clip_length=10) == pytest.approx(2 * seconds(clip_length=5))
+    assert count_views([row], video, TrainParams(clip_length=5)) == 3
+    images = expected_seconds(NANO, TrainParams(steps=100, preset="full"), ROWS, "cpu")[0]
+    assert seconds(clip_length=5) == pytest.approx(5 * images, rel=0.1)
+    sizes = [size_of(card, TrainParams(clip_length=5)) for card in (NANO, video)]
+    assert [size.n_frames for size in sizes] == [1, 5]
+
+
+def test_a_run_on_images_tells_nothing_of_one_on_videos(tmp_path):
+    params = resolve(TrainParams(steps=100, clip_length=4), NANO, 8, has_videos=True)
+    images = news_of(tmp_path)
+    videos = replace(images, split=RunSplit(train=("a:0", "a:1"), val=()))
+    assert measured_step(NANO.name, params, "cpu", [images], is_video=True) is None
+    # Its clips were of 5 frames.
+    found = measured_step(NANO.name, params, "cpu", [videos], is_video=True)
+    assert found == pytest.approx(0.5 * 4 / 5)
+    assert measured_step(NANO.name, params, "cpu", [videos]) is None
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ def test_from_videos_to_a_model_of_videos_in_use(make_dock, drawn_videos, qtbot)
     qtbot.waitUntil(lambda: len(page.samples._pictures) == 2, timeout=WAIT_MS)
     assert page.samples.images.count() == 1
     assert news.split.val[2] == page.samples.images.currentData()
+    assert page.samples.images.currentText().endswith("/002.png")
+    assert page.samples.images.currentText().startswith("video")
     page.view.use.click()
     assert dock.model.model == folder.name
     assert dock.library.row(folder.name).card.is_video

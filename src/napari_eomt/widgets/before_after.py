@@ -27,7 +27,7 @@ from napari_eomt.widgets.run_samples import (
     kept_pictures,
     objects_text,
     offered,
-    short_names,
+    short_name,
     step_after,
     when,
 )
@@ -143,10 +143,8 @@ class BeforeAfter(QWidget):
         self._offered, self._news = news.folder, news
         self.images.blockSignals(True)
         self.images.clear()
-        found = offered(news)
-        names = [name for _, name in found]
-        for k, ((key, name), short) in enumerate(zip(found, short_names(names), strict=True)):
-            self.images.addItem(short, key)
+        for k, (key, name) in enumerate(offered(news)):
+            self.images.addItem(short_name(key, name), key)
             self.images.setItemData(k, name, Qt.ItemDataRole.ToolTipRole)
         self.images.blockSignals(False)
         self._forget()

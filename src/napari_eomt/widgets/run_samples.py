@@ -10,8 +10,6 @@ from napari_eomt.training.runs import REPORTS
 from napari_eomt.training.video_choice import shown_frames, video_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     import numpy.typing as npt
 
@@ -82,12 +80,13 @@ def offered(news: RunNews) -> list[tuple[str, str]]:
     return [(key, split.val_name(key)) for key in keys]
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """Return names without the folders that nobody needs to read to tell them apart."""
-    short = [name.rpartition("/")[2] for name in names]
-    if len(set(short)) == len(set(names)):
-        return short
-    return ["/".join(name.split("/")[-2:]) for name in names]
+def short_name(key: str, name: str) -> str:
+    """Return the name of an image without the folders that nobody needs to read.
+
+    Of a frame the folder stays, which is its video's.
+    """
+    n_parts = 2 if video_of(key) else 1
+    return "/".join(name.split("/")[-n_parts:])
 
 
 def is_no_better(news: RunNews) -> bool:
