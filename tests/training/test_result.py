@@ -21,7 +21,7 @@ def sidecar(sizes, *, model=None, **given):
     known_card = model or card()
     learner = Learner(None, known_card, known_card.categories, {}, has_lora=False)
     params = TrainParams(**{"task": "instance"} | given)
-    return result_sidecar(learner, params, survey, name="run", n_images=len(sizes))
+    return result_sidecar(learner, params, survey, name="run", keys=list(by_key))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,16 @@ def test_whole_images_have_no_object_size():
 def test_what_was_expected_before_is_forgotten():
     said = sidecar((10.0, 40.0), model=card(typical_size=20.0))
     assert said.typical_size is None
+
+
+def test_it_is_said_how_many_images_or_videos_were_learnt():
+    assert "Learnt from 2 images" in sidecar((10.0, 40.0)).description
+    survey = Survey(3, (9,), {}, None, 0, 0)
+    learner = Learner(None, card(), card().categories, {}, has_lora=False)
+    keys = ["a:0", "a:1", "b:0"]
+    params = TrainParams(task="instance")
+    said = result_sidecar(learner, params, survey, name="run", keys=keys)
+    assert "Learnt from 2 videos" in said.description
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")

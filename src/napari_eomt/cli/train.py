@@ -26,8 +26,8 @@ def train(
         Path | None,
         typer.Argument(
             help="Annotated images: a folder with a COCO file, or a COCO file of instances or "
-            "panoptic. Or videos with tracks: YouTube-VIS, or a folder of the Cell Tracking "
-            "Challenge. Not needed to resume.",
+            "panoptic. Or videos with tracks: YouTube-VIS, a folder of the Cell Tracking "
+            "Challenge, or saved documents, NAME.eomt or a folder of them. Not needed to resume.",
         ),
     ] = None,
     model: Annotated[

@@ -127,7 +127,7 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened | OpenedVideos:
     ----------
     dataset : Dataset, PanopticFile, Videos, Path or str
         Or a path: of a folder with a COCO file, of a COCO file of instances or panoptic, of one of
-        YouTube-VIS, or of a folder of the Cell Tracking Challenge.
+        YouTube-VIS, of a folder of the Cell Tracking Challenge, or of documents or one of them.
 
     Raises
     ------

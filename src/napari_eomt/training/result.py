@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from napari_eomt.errors import OutputError
 from napari_eomt.folder_swap import swapping
 from napari_eomt.models.transformers_folder import save_folder
+from napari_eomt.training.video_choice import n_videos
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_eomt.models.card import Sidecar
@@ -35,7 +36,7 @@ def result_sidecar(
     survey: Survey,
     *,
     name: str,
-    n_images: int,
+    keys: Sequence[str],
 ) -> Sidecar:
     """Return what is to be said of the model that has learnt.
 
@@ -48,8 +49,8 @@ def result_sidecar(
         Of the images that learn.
     name : str
         Of the run.
-    n_images : int
-        That learn.
+    keys : sequence of str
+        Of the images that learn, or of the frames of videos.
     """
     card, before = learner.card, learner.sidecar()
     size = card.object_size
@@ -57,7 +58,10 @@ def result_sidecar(
     is_tiled = params.tiling == "tiles" or (params.tiling == "auto" and size is not None)
     if is_tiled and (params.object_size == "as_is" or size is None):
         size = survey.object_size or size
-    images = "1 image" if n_images == 1 else f"{n_images} images"
+    n = n_videos(keys)
+    what = "video" if n else "image"
+    n = n or len(keys)
+    images = f"1 {what}" if n == 1 else f"{n} {what}s"
     return before.model_copy(
         update={
             "title": f"{name}",

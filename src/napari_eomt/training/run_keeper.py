@@ -52,7 +52,7 @@ class RunKeeper:
             self._params,
             setup.samples.survey,
             name=run.name,
-            n_images=len(setup.split.train),
+            keys=setup.split.train,
         )
         self._kept = None if setup.state is None else setup.state.progressed.step
         self._saved = self._kept  # None also if something of it has changed

@@ -10,6 +10,7 @@ import numpy as np
 from napari_eomt.errors import DataError
 from napari_eomt.training.labels import listed
 from napari_eomt.training.truth import truth_of
+from napari_eomt.training.video_choice import n_videos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,11 +97,12 @@ def survey(
         raise DataError(_nothing_to_learn(len(counted), task, n_with_ignored, labels))
     known = [size for size in sizes.values() if size is not None]
     notes: list[str] = []
+    what = "frames" if n_videos([entry.key for entry in counted]) else "images"
     if n_empty:
-        notes.append(f"{n_empty} of {len(counted)} images have no objects: all is background.")
+        notes.append(f"{n_empty} of {len(counted)} {what} have no objects: all is background.")
     if n_with_ignored:
         notes.append(
-            f"{n_with_ignored} of {len(counted)} images have crowds or undecided objects, which "
+            f"{n_with_ignored} of {len(counted)} {what} have crowds or undecided objects, which "
             "are ignored."
         )
     # Of images that were not counted it may have some.

@@ -42,7 +42,7 @@ def train(
     ----------
     dataset : Dataset, PanopticFile, Videos, Path or str
         Annotated images: a dataset, its folder, or its COCO file of instances or panoptic. Or
-        videos with tracks: YouTube-VIS, or a folder of the Cell Tracking Challenge.
+        videos with tracks: YouTube-VIS, a folder of the Cell Tracking Challenge, or documents.
     params : TrainParams, optional
     model : str or Path
         To start from, as `load_segmenter` takes it. From videos an EoMT learns to be a VidEoMT.

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_eomt.training.video_choice import n_videos
 from napari_eomt.widgets.run_samples import (
     CheckImage,
     Picture,
@@ -89,8 +90,9 @@ class BeforeAfter(QWidget):
         self._offered: Path | None = None
         self._read: object = None
         self._run_step: int | None = None
+        self.head = QLabel()
         self.images = QComboBox()
-        self.images.setToolTip("An image that checks: nothing was learnt from it.")
+        self.images.setToolTip("What checks: nothing was learnt from it.")
         self.images.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -143,6 +145,8 @@ class BeforeAfter(QWidget):
         self._offered, self._news = news.folder, news
         self.images.blockSignals(True)
         self.images.clear()
+        what = "a frame that checks" if news.split and n_videos(news.split.val) else "a check image"
+        self.head.setText(f"<b>found on {what}</b>")
         for k, (key, name) in enumerate(offered(news)):
             self.images.addItem(short_name(key, name), key)
             self.images.setItemData(k, name, Qt.ItemDataRole.ToolTipRole)
@@ -279,6 +283,6 @@ class BeforeAfter(QWidget):
             pictures.setColumnStretch(k, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("<b>found on a check image</b>"))
+        layout.addWidget(self.head)
         layout.addLayout(top)
         layout.addLayout(pictures)
