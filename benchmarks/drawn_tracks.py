@@ -14,7 +14,9 @@ linked         the same masks, of which the identities are removed, linked by `L
 true, linked   the true masks, linked likewise: what no better masks would mend
 
 for videos in which things only run through each other (cross), and for those in which each also
-is gone for a while (return).
+is gone for a while (return). The objects of a video differ clearly in colour. With --alike the same
+model tracks the same ways of objects of one colour, form and size as well; --teach-alike lets every
+other video that it learns from be of such.
 """
 
 from __future__ import annotations
@@ -57,9 +59,13 @@ WAYS = {
 }
 
 
-def draw(n_videos: int, first_seed: int, n_objects: int, absent: float) -> list[DrawnVideo]:
+def draw(
+    n_videos: int, first_seed: int, n_objects: int, absent: float, *, alike: bool = False
+) -> list[DrawnVideo]:
     return [
-        drawn_tracks(N_FRAMES, (SIZE, SIZE), n_objects, absent=absent, seed=first_seed + k)
+        drawn_tracks(
+            N_FRAMES, (SIZE, SIZE), n_objects, absent=absent, alike=alike, seed=first_seed + k
+        )
         for k in range(n_videos)
     ]
 
@@ -111,7 +117,10 @@ def save_model(folder: Path, seed: int) -> None:
 
 
 def teach(out: Path, args: argparse.Namespace) -> Path:
-    save_dataset(out / "set", draw(args.videos, 0, args.objects, 0.5))
+    n_alike = args.videos // 2 if args.teach_alike else 0
+    videos = draw(args.videos - n_alike, 0, args.objects, 0.5)
+    videos += draw(n_alike, args.videos, args.objects, 0.0, alike=True)
+    save_dataset(out / "set", videos)
     save_model(out / "start", args.seed)
     start = time.perf_counter()
 
@@ -224,12 +233,18 @@ def main() -> None:
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--score", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--alike", action="store_true", help="also track objects that look alike")
+    parser.add_argument("--teach-alike", action="store_true", help="also learn from such")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = args.model or teach(args.out, args)
     for name, absent in (("cross", 0.0), ("return", 1.0)):
         videos = draw(args.tests, FIRST_TEST_SEED, args.objects, absent)
         show(name, videos, tracked(model, videos, args.score))
+    if args.alike:
+        # Nobody could tell which one comes back.
+        videos = draw(args.tests, FIRST_TEST_SEED, args.objects, 0.0, alike=True)
+        show("cross, alike", videos, tracked(model, videos, args.score))
 
 
 if __name__ == "__main__":

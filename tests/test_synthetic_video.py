@@ -76,3 +76,17 @@ def test_without_absences_an_object_is_gone_only_behind_others():
 def test_small_frames_are_refused():
     with pytest.raises(ValueError, match="at least 48"):
         drawn_tracks(shape=(40, 64))
+
+
+def test_objects_that_look_alike_move_as_those_that_do_not():
+    for seed in range(5):
+        video, alike = drawn_tracks(8, seed=seed), drawn_tracks(8, alike=True, seed=seed)
+        colours = [np.median(alike.frames[alike.ids == i], 0) for i in (1, 2, 3)]
+        assert np.ptp(colours, axis=0).max() <= 4
+        largest = [max((alike.ids == i).sum((1, 2))) for i in (1, 2, 3)]
+        assert np.ptp(largest) <= 0.15 * max(largest)
+        for i in (1, 2, 3):
+            # A place is within the shape, whatever that is.
+            both = ((video.ids == i) & (alike.ids == i)).any((1, 2))
+            shown = (video.ids == i).any((1, 2)) & (alike.ids == i).any((1, 2))
+            assert both[shown].mean() > 0.8

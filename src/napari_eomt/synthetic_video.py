@@ -36,6 +36,7 @@ def drawn_tracks(
     n_objects: int = 3,
     *,
     absent: float = 0.5,
+    alike: bool = False,
     seed: int = 0,
 ) -> DrawnVideo:
     """Draw discs, squares and triangles, each of a colour of its own, that run through each other.
@@ -51,6 +52,9 @@ def drawn_tracks(
         Size of a frame, in pixels; at least 48 each way.
     absent : float
         How many of the objects are gone for a while, 0 to 1.
+    alike : bool
+        Whether all are of one colour, form and size: only where they are, and whither they go,
+        tells which is which. They move as they would otherwise.
     seed : int
         The same seed draws the same video.
 
@@ -73,6 +77,9 @@ def drawn_tracks(
         _Object(rng, hue, turn, meeting, n_frames, shape, absent)
         for hue, turn in zip(hues.tolist(), turns.tolist(), strict=True)
     ]
+    if alike:
+        for one in objects:
+            one.look_as(objects[0])
     frames = np.empty((n_frames, *shape, 3), np.uint8)
     ids = np.zeros((n_frames, *shape), np.uint16)
     for t in range(n_frames):
@@ -131,6 +138,10 @@ class _Object:
         # A triangle wave runs up and down the room: a straight line that turns at its ends.
         run = np.mod(places, 2 * room)
         self._places = margin + room - np.abs(run - room)
+
+    def look_as(self, other: _Object) -> None:
+        """Take the colour, form and size of another."""
+        self.colour, self._form, self._reach = other.colour, other._form, other._reach
 
     def mask(self, t: int) -> npt.NDArray[np.bool_]:
         """Return where it is in a frame, were nothing in front of it; (Y, X)."""
