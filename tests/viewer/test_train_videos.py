@@ -10,7 +10,10 @@ from tests.training.drawn import save_nuclei
 from tests.training.drawn_documents import save_stack
 from tests.training.drawn_videos import save_ctc, save_videos
 
+from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
 from napari_eomt.training.opened import open_dataset
+from napari_eomt.training.video_card import as_video_card
+from napari_eomt.viewer.train_categories import kind_text
 from napari_eomt.viewer.train_dataset import parts_of
 from napari_eomt.viewer.train_folder import FolderSource
 from napari_eomt.viewer.train_videos import VideoFolderSource, open_learn_source
@@ -100,3 +103,14 @@ def test_images_stay_images(tmp_path):
     source = open_learn_source(save_nuclei(tmp_path / "set", n_images=2))
     assert isinstance(source, FolderSource)
     assert not source.rows[0].is_video
+
+
+def test_it_is_said_what_becomes_of_a_model():
+    nano = find_model(DEFAULT_MODEL)
+    assert kind_text(nano, is_video=False) == ""
+    assert "nuclei-nano is of images and becomes" in kind_text(nano, is_video=True)
+    video = as_video_card(nano)
+    assert kind_text(video, is_video=True) == ""
+    assert "as they drift and turn" in kind_text(video, is_video=False)
+    dinov3 = nano.model_copy(update={"architecture": "eomt_dinov3"})
+    assert "there is no model of videos" in kind_text(dinov3, is_video=True)

@@ -297,7 +297,8 @@ class TrainParams(BaseModel):
         lt=1,
         title="Images that check",
         description="Part of the images that is not learnt from but checked on; frames of a "
-        "stack stay together, and at least one image checks. 0: none does.",
+        "stack stay together, and at least one image checks. Of videos whole ones check, of a "
+        "single one its end. 0: none does.",
     )
     validation_interval: int | Literal["auto"] = Field(
         "auto",
