@@ -99,11 +99,11 @@ def test_jobs_and_frames_come_in_order_with_progress(talk: Talk, plain):
 def test_a_running_job_is_cancelled_between_tiles(talk: Talk, model: Models):
     job = talk.client.segment(model("slow"), Frames(side=1500), [0], TILES, "c")
     talk.until(lambda e: isinstance(e, JobProgress) and e.what == "tile" and e.done > 0)
-    start = time.monotonic()
     talk.client.cancel(job)
     end = talk.end(job)
-    assert time.monotonic() - start < 1
     assert end == Cancelled(job, 0)
+    last = [e for e in talk.events if isinstance(e, JobProgress) and e.what == "tile"][-1]
+    assert last.done < last.total / 2  # most of its tiles were never looked at
     talk.client.cancel(job)  # it has ended: nothing happens
 
 
