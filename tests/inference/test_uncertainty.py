@@ -219,4 +219,5 @@ def test_wrong_segments_come_first(nano):
     assert 10 < is_wrong.sum() < len(ious) / 2
     order = np.argsort(uncertainty)[::-1]
     n = is_wrong.sum()
-    assert is_wrong[order[:n]].mean() > 3 * is_wrong.mean()
+    # Three times as often as by chance; where that is more than all, nearly always.
+    assert is_wrong[order[:n]].mean() > min(3 * is_wrong.mean(), 0.9)

@@ -124,7 +124,9 @@ def _outlined(proposals: Proposals, ask: Ask, found: list[Candidate]) -> list[Ca
     return [
         replace(
             candidate,
-            outlines=tuple(line for part in candidate.parts for line in outlines(finder, part)),
+            outlines=tuple(
+                line for part in candidate.parts for line in outlines(finder, finder.look(part))
+            ),
         )
         for candidate in found
     ]
