@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_model_loads(
         raise OutputError("results cannot be written there")
 
     monkeypatch.setattr(predict_job, "check_writable", refuse)
-    monkeypatch.setattr(predict_job, "load_segmenter", None)
+    monkeypatch.setattr(predict_job, "open_segmenter", None)
     result = run(image, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert errors(result) == ["error: results cannot be written there"]

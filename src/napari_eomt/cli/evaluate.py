@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from napari_eomt.cli.options import BAD_INPUT, Debug, clear_errors, with_params
+from napari_eomt.cli.options import (
+    BAD_INPUT,
+    Debug,
+    Device,
+    InputSize,
+    Precision,
+    clear_errors,
+    with_params,
+)
 from napari_eomt.inference.params import PredictParams
 
 
@@ -55,22 +63,9 @@ def evaluate(
             help="IoU below which an object that was found is counted as to be redrawn.",
         ),
     ] = 0.75,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps. By default that of the settings: auto."),
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"] | None,
-        typer.Option(help="Precision. By default that of the settings: auto."),
-    ] = None,
-    input_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the square that the model sees, a multiple of its patch (mostly 16). By "
-            "default what it was trained at.",
-            metavar="PX",
-        ),
-    ] = None,
+    device: Device = None,
+    dtype: Precision = None,
+    input_size: InputSize = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON instead of a table.")
     ] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from napari_eomt.cli.options import say_error
-from napari_eomt.cli.progress import download_bar, progress_bar
+from napari_eomt.cli.progress import progress_bar
 from napari_eomt.evaluation.evaluate import Source, iter_evaluate, source_of
 from napari_eomt.evaluation.report import Report
 from napari_eomt.evaluation.tables import comparison_table, report_table
@@ -74,23 +74,10 @@ class EvaluateJob:
             If there is no such model, or it does not serve the task.
         """
         # Predictions in files need no torch.
-        import torch
+        from napari_eomt.cli.model_run import open_segmenter
 
-        from napari_eomt.inference.plan import task_of
-        from napari_eomt.models.catalog import DEFAULT_MODEL
-        from napari_eomt.models.load import load_segmenter
-        from napari_eomt.models.locate import locate
-        from napari_eomt.settings import load_settings
-        from napari_eomt.worker.threads import default_threads
-
-        settings = load_settings()
-        name = model or settings.model or DEFAULT_MODEL
-        with download_bar(name, not self.quiet) as show:
-            card = locate(name, on_progress=show)
-        task_of(self.params, card)  # what no image can mend is said before the model is loaded
-        torch.set_num_threads(default_threads())
-        segmenter = load_segmenter(
-            name, device or settings.device, dtype or settings.dtype, input_size=input_size
+        segmenter = open_segmenter(
+            model, device, dtype, self.params, quiet=self.quiet, input_size=input_size
         )
         self._source = source_of(segmenter, self._opened, self.params)
 

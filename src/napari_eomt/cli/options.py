@@ -23,6 +23,23 @@ Params = TypeVar("Params", bound=BaseModel)
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
 
+Device = Annotated[
+    str | None,
+    typer.Option(help="auto, cpu, cuda, cuda:1, mps. By default that of the settings: auto."),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"] | None,
+    typer.Option(help="Precision. By default that of the settings: auto."),
+]
+InputSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Side of the square that the model sees, a multiple of its patch (mostly 16). "
+        "Smaller is faster, larger shows more detail. By default what it was trained at.",
+        metavar="PX",
+    ),
+]
+
 BAD_INPUT = 2
 INTERRUPTED = 130
 

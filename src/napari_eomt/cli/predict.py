@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_eomt.cli.options import BAD_INPUT, Debug, clean_stop, clear_errors, with_params
+from napari_eomt.cli.options import (
+    BAD_INPUT,
+    Debug,
+    Device,
+    InputSize,
+    Precision,
+    clean_stop,
+    clear_errors,
+    with_params,
+)
 from napari_eomt.inference.params import PredictParams
 
 
@@ -39,22 +48,9 @@ def predict(
     output_format: Annotated[
         Literal["tiff"], typer.Option("--format", help="Format of the label images.")
     ] = "tiff",
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps. By default that of the settings: auto."),
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"] | None,
-        typer.Option(help="Precision. By default that of the settings: auto."),
-    ] = None,
-    input_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the square that the model sees, a multiple of its patch (mostly 16). "
-            "Smaller is faster, larger shows more detail. By default what it was trained at.",
-            metavar="PX",
-        ),
-    ] = None,
+    device: Device = None,
+    dtype: Precision = None,
+    input_size: InputSize = None,
     compiled: Annotated[
         bool,
         typer.Option(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import typer
 
+from napari_eomt.cli.model_run import open_segmenter, quiet_tifffile
 from napari_eomt.cli.options import say_error
-from napari_eomt.cli.progress import download_bar, progress_bar
+from napari_eomt.cli.progress import progress_bar
 from napari_eomt.errors import DataError, ModelError
 from napari_eomt.inference.batch import (
     check_writable,
@@ -23,13 +22,7 @@ from napari_eomt.inference.batch import (
     result_stems,
 )
 from napari_eomt.inference.inputs import find_images
-from napari_eomt.inference.plan import task_of
 from napari_eomt.inference.sources import open_source
-from napari_eomt.models.catalog import DEFAULT_MODEL
-from napari_eomt.models.load import load_segmenter
-from napari_eomt.models.locate import locate
-from napari_eomt.settings import load_settings
-from napari_eomt.worker.threads import default_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -77,10 +70,7 @@ class PredictJob:
         EomtError
             If nothing more can be done: no such model or task, results cannot be written.
         """
-        # What matters is raised as an error; what tifffile logs is for its developers.
-        logger = logging.getLogger("tifffile")
-        logger.propagate = False
-        logger.addHandler(logging.NullHandler())
+        quiet_tifffile()
         images, errors = find_images(inputs, recursive=recursive, out=self.out)
         for error in errors:
             self._fail(error)
@@ -89,16 +79,12 @@ class PredictJob:
         check_writable(self.out)
         todo = self._left(images)
         if todo:
-            settings = load_settings()
-            name = model or settings.model or DEFAULT_MODEL
-            with download_bar(name, not self.quiet) as show:
-                card = locate(name, on_progress=show)
-            task_of(self.params, card)  # what no image can mend is said once
-            torch.set_num_threads(default_threads())
-            segmenter = load_segmenter(
-                name,
-                device or settings.device,
-                dtype or settings.dtype,
+            segmenter = open_segmenter(
+                model,
+                device,
+                dtype,
+                self.params,
+                quiet=self.quiet,
                 input_size=input_size,
                 compiled=compiled,
             )

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from napari_eomt.cli.options import Debug, clean_stop, clear_errors, with_params
+from napari_eomt.cli.options import (
+    Debug,
+    Device,
+    InputSize,
+    Precision,
+    clean_stop,
+    clear_errors,
+    with_params,
+)
 from napari_eomt.errors import DataError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.track_params import TrackParams
@@ -45,22 +53,9 @@ def track(
             "Tracking Challenge), ytvis (NAME.json: YouTube-VIS), with commas.",
         ),
     ] = "tiff,csv",
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps. By default that of the settings: auto."),
-    ] = None,
-    dtype: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"] | None,
-        typer.Option(help="Precision. By default that of the settings: auto."),
-    ] = None,
-    input_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Side of the square that the model sees, a multiple of its patch (mostly 16). "
-            "By default what it was trained at.",
-            metavar="PX",
-        ),
-    ] = None,
+    device: Device = None,
+    dtype: Precision = None,
+    input_size: InputSize = None,
     compiled: Annotated[
         bool,
         typer.Option(

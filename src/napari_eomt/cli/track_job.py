@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import time
 from contextlib import closing
@@ -11,25 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import typer
 
 from napari_eomt.atomic import replacing
-from napari_eomt.cli.progress import download_bar, progress_bar
+from napari_eomt.cli.model_run import open_segmenter, quiet_tifffile
+from napari_eomt.cli.progress import progress_bar
 from napari_eomt.cli.track_results import result_path, write_results
 from napari_eomt.errors import DataError, OutputError
 from napari_eomt.inference.batch import check_writable, choose_frames, result_stems, write_error
-from napari_eomt.inference.plan import task_of
 from napari_eomt.inference.progress import Progress
 from napari_eomt.inference.video import VideoTracker
 from napari_eomt.inference.video_files import VideoFile
 from napari_eomt.inference.video_frames import ListedFrames, iter_ahead, iter_frames, open_frames
 from napari_eomt.inference.video_spool import FrameSpool
-from napari_eomt.models.catalog import DEFAULT_MODEL
-from napari_eomt.models.load import load_segmenter
-from napari_eomt.models.locate import locate
-from napari_eomt.settings import load_settings
-from napari_eomt.worker.threads import default_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,10 +71,7 @@ class TrackJob:
         EomtError
             If it cannot be done.
         """
-        # What matters is raised as an error; what tifffile logs is for its developers.
-        logger = logging.getLogger("tifffile")
-        logger.propagate = False
-        logger.addHandler(logging.NullHandler())
+        quiet_tifffile()
         started = time.monotonic()
         opened: Any = open_frames(self.source, self.axes, out=self.out)
         try:
@@ -89,16 +79,12 @@ class TrackJob:
             stem = result_stems([_named(self.source)], self.out)[0]
             if self._is_done(stem):
                 return
-            settings = load_settings()
-            name = model or settings.model or DEFAULT_MODEL
-            with download_bar(name, not self.quiet) as show:
-                card = locate(name, on_progress=show)
-            task_of(self.params, card)
-            torch.set_num_threads(default_threads())
-            segmenter = load_segmenter(
-                name,
-                device or settings.device,
-                dtype or settings.dtype,
+            segmenter = open_segmenter(
+                model,
+                device,
+                dtype,
+                self.params,
+                quiet=self.quiet,
                 input_size=input_size,
                 compiled=compiled,
             )

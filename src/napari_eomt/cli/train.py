@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from napari_eomt.cli.options import INTERRUPTED, Debug, clear_errors, with_params
+from napari_eomt.cli.options import INTERRUPTED, Debug, Device, clear_errors, with_params
 from napari_eomt.errors import DataError
 from napari_eomt.training.params import TrainParams
 
@@ -52,10 +52,7 @@ def train(
             "see --val-fraction."
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps. By default that of the settings: auto."),
-    ] = None,
+    device: Device = None,
     log: Annotated[
         Literal["tensorboard", "wandb"] | None,
         typer.Option(help="Tell this program, too, how the run goes; it has to be installed."),
