@@ -5,8 +5,8 @@
 
 START and OUT are folders in transformers' layout. With --finer-masks one upscale block more repeats
 each pixel of the last one's features four times. With --after a new block follows each block that
-is named, which know no queries: the last layer of its two branches is zero, so its output is its
-input (Zhang et al. 2019, "Fixup").
+is named, and knows queries if that does: the last layer of its two branches is zero, so its output
+is its input (Zhang et al. 2019, "Fixup").
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ def main() -> None:
     old = EomtForUniversalSegmentation.from_pretrained(args.start, local_files_only=True)
     n_layers, n_upscale = old.config.num_hidden_layers, old.config.num_upscale_blocks
     n_trunk = n_layers - old.config.num_blocks
-    if not set(args.after) <= set(range(n_trunk)):
-        parser.error(f"--after: blocks that know no queries are 0 to {n_trunk - 1}")
+    if not set(args.after) <= set(range(n_layers)):
+        parser.error(f"--after: blocks are 0 to {n_layers - 1}")
     config = EomtConfig.from_pretrained(
         args.start,
         num_hidden_layers=n_layers + len(args.after),
+        num_blocks=old.config.num_blocks + sum(block >= n_trunk for block in args.after),
         num_upscale_blocks=n_upscale + args.finer_masks,
     )
     new = EomtForUniversalSegmentation(config)
-    state = {k: v for k, v in old.state_dict().items() if not k.startswith("layers.")}
+    unlike = ("layers.", "attn_mask_probs")
+    state = {k: v for k, v in old.state_dict().items() if not k.startswith(unlike)}
+    new.attn_mask_probs.copy_(old.attn_mask_probs[-1].expand_as(new.attn_mask_probs))
     new.load_state_dict(state, strict=False)
     with torch.no_grad():
         put_blocks(old, new, args.after)

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
+import json
+
+import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from napari_eomt.inference.forward import Forward
-from napari_eomt.inference.object_size import SIDE, iter_measure
+from napari_eomt.inference.object_size import (
+    FIRST_ZOOMS,
+    MOST_LOOKS,
+    SIDE,
+    iter_measure,
+    typical_side,
+)
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.predict import predict, propose
+from napari_eomt.inference.preprocess import to_rgb8
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.structures.id_maps import areas
+from napari_eomt.structures.segments import Segment
 from napari_eomt.synthetic import drawn_nuclei
 
 
@@ -19,13 +31,16 @@ def nano():
 
 
 def measure(image, segmenter, **params):
-    rgb = np.repeat(image[:, :, None], 3, axis=2)
-    steps = iter_measure(rgb, Forward(segmenter), PredictParams(**params))
+    steps = iter_measure(as_rgb(image), Forward(segmenter), PredictParams(**params))
     while True:
         try:
             assert next(steps).what == "object size"
         except StopIteration as stop:
             return stop.value
+
+
+def as_rgb(image):
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
 def zoomed(zoom):
@@ -34,10 +49,71 @@ def zoomed(zoom):
     return drawn, float(np.median(areas(truth)[1:]) ** 0.5) * zoom
 
 
-@pytest.mark.parametrize("zoom", [0.7, 1, 2])
+@pytest.mark.parametrize("zoom", [0.7, 1, 2, 4])
 def test_the_size_of_drawn_nuclei_is_found(nano, zoom):
     image, side = zoomed(zoom)
     assert measure(image, nano) == pytest.approx(side, rel=0.2)
+
+
+def segments(*sides_and_scores):
+    return [
+        Segment(i, 0, score, area=side**2)
+        for i, (side, score) in enumerate(sides_and_scores, start=1)
+    ]
+
+
+def test_a_typical_side_counts_what_is_sure_and_large():
+    assert typical_side(segments((20, 0.9))) == 20
+    assert typical_side(segments((30, 0.9), (10, 0.9), (20, 0.9))) == 20
+    grain = [(8, 0.55)] * 60
+    assert typical_side(segments(*grain, *[(32, 0.98)] * 5)) == 32
+    pieces = [(4, 0.9)] * 5
+    assert typical_side(segments(*pieces, *[(25, 0.9)] * 4)) == 25
+    run_together = [(80, 0.9)]
+    assert typical_side(segments(*run_together, *[(20, 0.9)] * 6)) == 20
+
+
+def test_nothing_has_no_typical_side():
+    assert typical_side([]) is None
+    assert typical_side([Segment(1, 0, None, area=9)]) is None
+
+
+def test_objects_of_the_size_the_model_knows_are_looked_at_once(nano):
+    image, side = zoomed(1)
+    ratio = nano.card.object_size / side
+    image = ndimage.zoom(image, ratio, order=1)
+    assert looks(image, nano) == [0]
+    assert len(looks(ndimage.zoom(image, 4, order=1), nano)) > 1
+
+
+def test_it_looks_a_few_times_at_most(nano):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8)
+    for image in (noise, np.zeros((90, 70), np.uint8)):
+        assert len(looks(image, nano)) <= MOST_LOOKS
+
+
+def looks(image, segmenter):
+    """Return the numbers of the looks, as progress tells them."""
+    steps = iter_measure(as_rgb(image), Forward(segmenter), PredictParams())
+    return sorted({step.done for step in steps})
+
+
+def test_sizes_of_real_nuclei(nano, data_dir):
+    """Were every object counted alike, grain would make one of these four times too small."""
+    nuclei = data_dir / "dsb2018/val"
+    errors = []
+    for entry in json.loads((nuclei / "instances.json").read_text())["images"]:
+        if entry["type"] == "fluo_large":
+            truth = areas(tifffile.imread(nuclei / entry["label_file"]))[1:]
+            side = float(np.median(np.sqrt(truth[truth > 0])))
+            image = iio.imread(nuclei / entry["file_name"])
+            errors.append(
+                abs(
+                    np.log2((measure(to_rgb8(image, PredictParams(), nano.card), nano) or 1) / side)
+                )
+            )
+    assert len(errors) == 13
+    assert max(errors) < 1
 
 
 def test_thresholds_for_the_result_do_not_change_the_measure(nano):
@@ -61,8 +137,8 @@ def test_tiny_images_can_be_measured(nano, shape):
 
 def test_only_the_middle_of_a_large_image_is_looked_at(nano):
     """The nuclei in the corner would give a size."""
-    size = nano.card.input_size
-    side = 2 * SIDE * size + 2 * 160
+    seen = round(SIDE * nano.card.input_size / min(FIRST_ZOOMS))
+    side = seen + 2 * 160
     image = np.full((side, side), 20, np.uint8)
     image[:150, :150] = zoomed(1)[0]
     assert measure(image, nano) is None

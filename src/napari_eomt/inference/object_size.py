@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,29 @@ from napari_eomt.inference.progress import Progress
 from napari_eomt.inference.proposals import changed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from napari_eomt.inference.forward import Forward
     from napari_eomt.inference.params import PredictParams
+    from napari_eomt.structures.segments import Segment
 
 SIDE = 3
 """The model looks at the middle of the image, up to this many of its inputs wide and high."""
 
-_ZOOMS = (1.0, 0.5, 2.0)
+MOST_LOOKS = 4
+"""At so many zooms it looks at most."""
+
+FIRST_ZOOMS = (1.0, 0.5, 2.0, 0.25)
+"""Where it looks, one after the other, until it finds something."""
+
+_STEP = 2.0
+"""By this factor a zoom differs from the one before, at most."""
+
+_SAME = 0.25
+"""Octaves by which zooms have to differ to be worth another look."""
+
+_SURE = 4
+"""Power of the score by which an object counts."""
 
 
 def iter_measure(
@@ -31,9 +46,9 @@ def iter_measure(
 ) -> Generator[Progress, None, float | None]:
     """Measure the side of a typical object.
 
-    The model looks at the middle of the image at three zooms. The one at which the objects it
-    finds are most and surest, counted only where they have about the size that it was trained
-    at, gives the median of their √area.
+    The model looks at the middle of the image, measures what it finds, and looks again at the
+    zoom that would make these objects as large as those it was trained on, until that is the
+    zoom at which it has just looked.
 
     Parameters
     ----------
@@ -47,40 +62,80 @@ def iter_measure(
     float or None
         √area in pixels of the image; None if the model finds nothing.
     """
+    trained = forward.segmenter.card.object_size or 1.0
+    looks: list[float] = []
+    found: float | None = None
+    zoom: float | None = FIRST_ZOOMS[0]
+    while zoom is not None and len(looks) < MOST_LOOKS:
+        looks.append(zoom)
+        segments = yield from _iter_look(rgb, forward, params, zoom, len(looks) - 1)
+        side = typical_side(segments)
+        if side is not None:
+            found = side
+            zoom = _unlike(looks, [_towards(zoom, trained / side)])
+        else:
+            zoom = _unlike(looks, FIRST_ZOOMS) if found is None else None
+    return found
+
+
+def typical_side(segments: Sequence[Segment]) -> float | None:
+    """Return the median √area of some objects, each counted by its side and its score.
+
+    By their sides: a plain median would follow an object that is broken into many; by their
+    areas, it would follow many that are run into one. By a high power of the score: the grain of
+    an enlarged background gives hundreds of objects that a model half believes in.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+
+    Returns
+    -------
+    float or None
+        In pixels; None if nothing is there, or nothing has a score.
+    """
+    sides = np.sqrt([segment.area for segment in segments])
+    scores = np.array([segment.score or 0.0 for segment in segments])
+    order = np.argsort(sides)
+    weights = np.cumsum((scores**_SURE * sides)[order])
+    if not len(weights) or not weights[-1] > 0:
+        return None
+    return float(sides[order][np.searchsorted(weights, weights[-1] / 2)])
+
+
+def _iter_look(
+    rgb: npt.NDArray[np.uint8], forward: Forward, params: PredictParams, zoom: float, n_before: int
+) -> Generator[Progress, None, Sequence[Segment]]:
+    """Find the objects in the middle of an image at a zoom."""
+    progress = Progress(n_before, MOST_LOOKS, "object size")
+    yield progress
     card = forward.segmenter.card
-    best: tuple[float, float | None] = (0.0, None)
-    trained = card.object_size or 1.0
-    for i, zoom in enumerate(_ZOOMS):
-        yield Progress(i, len(_ZOOMS), "object size")
-        middle = _middle(rgb, round(SIDE * card.input_size / zoom))
-        shape = (middle.shape[0], middle.shape[1])
-        whole = changed(
-            params, {"task": None, "score_threshold": 0.5, "mask_threshold": 0.5, "min_area": 0}
-        )
-        plan = make_plan(shape, card, whole, trained / zoom)
-        cut = CanvasViews(resize(middle, plan.canvas), card)
-        decider = Decider(plan, card, whole)
-        for batch in forward.iter_outputs(plan.tiles, cut.pixels, cut.content):
-            for tile, output in batch:
-                decider.add(View.of(tile, output))
-            yield Progress(i, len(_ZOOMS), "object size")
-        segments = decider.result().segmentation.segments
-        sides = np.sqrt([segment.area for segment in segments])
-        if not len(sides):
-            continue
-        near = np.abs(np.log2(sides * zoom / trained)) < 1
-        # By their sides: by number, a zoom that breaks one object into many would win; by area,
-        # one that runs many into one. On the 67 images of BBBC038's validation split the size was
-        # off by a factor of 1.18 (mean of |log2| 0.23); by area 1.29, by number 1.25.
-        sure = sum(
-            (segment.score or 0) * side
-            for segment, side, is_near in zip(segments, sides, near, strict=True)
-            if is_near
-        )
-        value = sure / (shape[0] * shape[1])
-        if value > best[0]:
-            best = (value, float(np.median(sides[near])))
-    return best[1]
+    middle = _middle(rgb, round(SIDE * card.input_size / zoom))
+    whole = changed(
+        params, {"task": None, "score_threshold": 0.5, "mask_threshold": 0.5, "min_area": 0}
+    )
+    shape = (middle.shape[0], middle.shape[1])
+    plan = make_plan(shape, card, whole, (card.object_size or 1.0) / zoom)
+    cut = CanvasViews(resize(middle, plan.canvas), card)
+    decider = Decider(plan, card, whole)
+    for batch in forward.iter_outputs(plan.tiles, cut.pixels, cut.content):
+        for tile, output in batch:
+            decider.add(View.of(tile, output))
+        yield progress
+    return decider.result().segmentation.segments
+
+
+def _towards(zoom: float, wanted: float) -> float:
+    """Return the wanted zoom, or the nearest that one step allows."""
+    return min(max(wanted, zoom / _STEP), zoom * _STEP)
+
+
+def _unlike(looks: Sequence[float], zooms: Sequence[float]) -> float | None:
+    """Return the first of some zooms that is unlike all at which the model has looked."""
+    for zoom in zooms:
+        if all(abs(math.log2(zoom / look)) >= _SAME for look in looks):
+            return zoom
+    return None
 
 
 def _middle(rgb: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
