@@ -1,7 +1,7 @@
 """Whether a VidEoMT that learns from videos keeps identities where linking by overlap loses them.
 
-    OMP_NUM_THREADS=1 python benchmarks/drawn_tracks.py --out runs/drawn
-    OMP_NUM_THREADS=1 python benchmarks/drawn_tracks.py --model runs/drawn/run/checkpoints/best
+    OMP_NUM_THREADS=1 python -m benchmarks.drawn_tracks --out runs/drawn
+    OMP_NUM_THREADS=1 python -m benchmarks.drawn_tracks --model runs/drawn/run/checkpoints/best
 
 Drawn objects run through each other, hide each other, are gone for 2 to 4 frames and come back
 somewhere else (`napari_eomt.synthetic_video`). A tiny VidEoMT, from random weights, learns from
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
+from tests.training.drawn_videos import write_videos
 from transformers import VideomtConfig, VideomtForUniversalSegmentation
 
 from napari_eomt.evaluation.video import evaluate_tracks
@@ -38,7 +38,6 @@ from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.tracks import iter_linked
 from napari_eomt.inference.video import VideoTracker
 from napari_eomt.models.load import load_segmenter
-from napari_eomt.structures.rle import encode
 from napari_eomt.structures.segments import Segment, Segmentation
 from napari_eomt.synthetic_video import DrawnVideo, drawn_tracks
 from napari_eomt.training.params import full
@@ -70,33 +69,6 @@ def draw(
     ]
 
 
-def save_dataset(folder: Path, videos: Sequence[DrawnVideo]) -> None:
-    records, annotations = [], []
-    for k, video in enumerate(videos):
-        names = [f"{k:04d}/{t:03d}.png" for t in range(N_FRAMES)]
-        (folder / f"{k:04d}").mkdir(parents=True, exist_ok=True)
-        for name, frame in zip(names, video.frames, strict=True):
-            Image.fromarray(frame).save(folder / name)
-        records.append({"id": k + 1, "height": SIZE, "width": SIZE, "file_names": names})
-        for i in range(1, int(video.ids.max()) + 1):
-            found = [encode(ids, [i])[i] if (ids == i).any() else None for ids in video.ids]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "video_id": k + 1,
-                    "category_id": 1,
-                    "iscrowd": 0,
-                    "segmentations": [rle and rle.as_coco() for rle in found],
-                }
-            )
-    content = {
-        "videos": records,
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "thing"}],
-    }
-    (folder / "annotations.json").write_text(json.dumps(content))
-
-
 def save_model(folder: Path, seed: int) -> None:
     torch.manual_seed(seed)
     config = VideomtConfig(
@@ -120,7 +92,7 @@ def teach(out: Path, args: argparse.Namespace) -> Path:
     n_alike = args.videos // 2 if args.teach_alike else 0
     videos = draw(args.videos - n_alike, 0, args.objects, 0.5)
     videos += draw(n_alike, args.videos, args.objects, 0.0, alike=True)
-    save_dataset(out / "set", videos)
+    write_videos(out / "set", videos)
     save_model(out / "start", args.seed)
     start = time.perf_counter()
 

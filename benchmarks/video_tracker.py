@@ -1,7 +1,7 @@
 """Tracking through `iter_video`: memory by the length of the video, and identities that last.
 
-    OMP_NUM_THREADS=1 python benchmarks/video_tracker.py
-    OMP_NUM_THREADS=1 python benchmarks/video_tracker.py --frames 100 1000 10000 --only memory
+    OMP_NUM_THREADS=1 python -m benchmarks.video_tracker
+    OMP_NUM_THREADS=1 python -m benchmarks.video_tracker --frames 100 1000 10000 --only memory
 
 Memory is the peak of a fresh process that draws each frame when it is asked for: of a tiny VidEoMT
 with random weights whose every query is taken for a thing, and of the bundled model, linked by

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from tests.training.reference import FixedLoss
-from tests.training.tiny import SIZE
+from tests.training.tiny import SIZE, SIZES, spread
 from transformers import VideomtConfig, VideomtForUniversalSegmentation
 from transformers.models.videomt import modeling_videomt
 
@@ -14,26 +14,8 @@ from transformers.models.videomt import modeling_videomt
 def tiny_video(seed=0, **changes):
     """Make a VidEoMT with three blocks, two of which see queries, in training mode."""
     torch.manual_seed(seed)
-    sizes = {
-        "image_size": SIZE,
-        "patch_size": 16,
-        "hidden_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "num_blocks": 2,
-        "num_queries": 12,
-        "num_labels": 4,
-        "train_num_points": 100,
-    } | changes
-    model = VideomtForUniversalSegmentation(VideomtConfig(**sizes))
-    with torch.no_grad():
-        # Fresh heads say nearly nothing: spread their answers so that masks and classes differ.
-        model.class_predictor.weight.mul_(10)
-        model.query.weight.normal_(0, 1)
-        for name, parameter in model.named_parameters():
-            if "mask_head" in name:
-                parameter.mul_(3)
-    return model.train()
+    model = VideomtForUniversalSegmentation(VideomtConfig(**(SIZES | changes)))
+    return spread(model).train()
 
 
 def clip(n_clips, n_frames, seed=1):

@@ -16,26 +16,40 @@ from napari_eomt.training.setup import set_up
 from napari_eomt.training.train import begin_run
 
 
-def save_videos(folder, n_videos=3, n_frames=6, shape=(64, 64), n_objects=2, first_seed=0):
+def save_videos(folder, n_videos=3, n_frames=6, shape=(64, 64), n_objects=2):
     """Save drawn videos as YouTube-VIS has them, and return the folder."""
-    videos, annotations = [], []
-    for k in range(first_seed, first_seed + n_videos):
-        video = drawn_tracks(n_frames, shape, n_objects, seed=k)
+    return write_videos(
+        folder, [drawn_tracks(n_frames, shape, n_objects, seed=k) for k in range(n_videos)]
+    )
+
+
+def write_videos(folder, videos):
+    """Write videos as YouTube-VIS has them: frames, and annotations beside; return the folder.
+
+    Parameters
+    ----------
+    folder : Path
+    videos : sequence of DrawnVideo
+        Their objects have the ids from 1, all of one category.
+    """
+    records, annotations = [], []
+    for k, video in enumerate(videos):
+        n_frames, height, width = video.ids.shape
         names = [f"video{k}/{t:03d}.png" for t in range(n_frames)]
-        (folder / f"video{k}").mkdir(parents=True)
+        (folder / f"video{k}").mkdir(parents=True, exist_ok=True)
         for name, frame in zip(names, video.frames, strict=True):
             Image.fromarray(frame).save(folder / name)
-        videos.append(
+        records.append(
             {
                 "id": k + 1,
-                "height": shape[0],
-                "width": shape[1],
+                "height": height,
+                "width": width,
                 "length": n_frames,
                 "file_names": names,
             }
         )
-        for i in range(1, n_objects + 1):
-            found = [encode(ids, [i]).get(i) if (ids == i).any() else None for ids in video.ids]
+        for i in range(1, int(video.ids.max()) + 1):
+            found = [encode(ids, [i])[i] if (ids == i).any() else None for ids in video.ids]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -46,7 +60,7 @@ def save_videos(folder, n_videos=3, n_frames=6, shape=(64, 64), n_objects=2, fir
                 }
             )
     content = {
-        "videos": videos,
+        "videos": records,
         "annotations": annotations,
         "categories": [{"id": 1, "name": "thing"}],
     }

@@ -12,35 +12,41 @@ from transformers import (
 
 ARCHITECTURES = ("eomt", "eomt_dinov3")
 SIZE = 64
+SIZES = {
+    "image_size": SIZE,
+    "patch_size": 16,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_blocks": 2,
+    "num_queries": 12,
+    "num_labels": 4,
+    "train_num_points": 100,
+}
+"""Of a model with three blocks, two of which see queries."""
 
 
 def tiny_model(architecture, seed=0, **changes):
     """Make a model with three blocks, two of which see queries, in training mode."""
     torch.manual_seed(seed)
-    common = {
-        "image_size": SIZE,
-        "patch_size": 16,
-        "hidden_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "num_blocks": 2,
-        "num_queries": 12,
-        "num_labels": 4,
-        "train_num_points": 100,
-    } | changes
+    common = SIZES | changes
     if architecture == "eomt":
         model = EomtForUniversalSegmentation(EomtConfig(**common))
     else:
         config = EomtDinov3Config(**{"intermediate_size": 64, "num_register_tokens": 4} | common)
         model = EomtDinov3ForUniversalSegmentation(config)
+    return spread(model).train()
+
+
+def spread(model):
+    """Spread the answers of fresh heads, which say nearly nothing: masks and classes differ."""
     with torch.no_grad():
-        # Fresh heads say nearly nothing: spread their answers so that masks and classes differ.
         model.class_predictor.weight.mul_(10)
         model.query.weight.normal_(0, 1)
         for name, parameter in model.named_parameters():
             if "mask_head" in name:
                 parameter.mul_(3)
-    return model.train()
+    return model
 
 
 def pixels(n=2, seed=1):
