@@ -152,6 +152,60 @@ def test_stop_resume_and_found_again(qtbot, make_dock, drawn_set):
     wait_for(qtbot, again, "stopped")
 
 
+def test_the_curves_stay_while_a_run_is_taken_up_again(qtbot, make_dock, drawn_set):
+    dock = make_dock(steps=2000, validation_interval=1000)
+    learn(qtbot, dock, drawn_set)
+    wait_for_step(qtbot, dock.train, 3)
+    dock.train.view.stop.click()
+    stopped = wait_for(qtbot, dock.train, "stopped")
+    dock._save()
+
+    page = make_dock().train  # as after a restart of napari
+    wait_for(qtbot, page, "stopped")
+    wait_for_resume(qtbot, page)
+    seen = []
+
+    def look(*_):
+        plots, view = page.view.plots, page.view
+        (whole,) = (line for line in plots.loss.plotItem.listDataItems() if line.name() == "all")
+        is_shown = plots.isVisible() and view.title.isVisible() and view.progress.isVisible()
+        seen.append((view.state.text(), is_shown, view.progress.value(), len(whole.xData)))
+
+    page.start_up.progressed.connect(look)
+    page.watch.changed.connect(look)
+    page.view.resume.click()
+    assert not page.view.resume.isVisible()
+    wait_for_step(qtbot, page, stopped.step + 2)
+    page.view.stop.click()
+    news = wait_for(qtbot, page, "stopped")
+    waiting = [text for text, *_ in seen if text.startswith(("Going on", "Starting"))]
+    assert len(waiting) >= 2  # before the process spoke for the first time
+    assert all(is_shown for text, is_shown, *_ in seen if "stopped" not in text)
+    assert [step for _, _, step, _ in seen] == sorted(step for _, _, step, _ in seen)
+    lengths = [n for *_, n in seen]
+    assert lengths == sorted(lengths)
+    assert lengths[0] == stopped.step
+    assert [row["step"] for row in news.steps] == list(range(1, news.step + 1))
+
+
+def test_a_stop_before_a_run_goes_on_leaves_it_as_it_was(qtbot, make_dock, drawn_set):
+    dock = make_dock(steps=2000, validation_interval=1000)
+    page = dock.train
+    learn(qtbot, dock, drawn_set)
+    wait_for_step(qtbot, page, 2)
+    page.view.stop.click()
+    stopped = wait_for(qtbot, page, "stopped")
+    wait_for_resume(qtbot, page)
+    page.view.resume.click()
+    qtbot.waitUntil(lambda: page.view.state.text().startswith("Starting"), timeout=WAIT_MS)
+    page.view.stop.click()
+    wait_for_resume(qtbot, page)
+    assert page.view.news[0].step == stopped.step
+    assert "⚠" not in page.view.state.text()
+    assert not dock.bar.has_error
+    assert page.view.plots.isVisible()
+
+
 def test_a_killed_run_says_so_and_goes_on(qtbot, make_dock, drawn_set):
     dock = make_dock(steps=400, validation_interval=5)
     page = dock.train

@@ -96,21 +96,23 @@ class RunView(QWidget):
             self._draw()
 
     def show_preparing(self, text: str, done: int = 0, total: int = 0) -> None:
-        """Show that a run is being made ready."""
-        self._news = ()
+        """Show that a run is being made ready; one that is shown goes on, and its curves stay."""
         self.setVisible(True)
         self._show_buttons(stop=True)
-        self.title.setVisible(False)
-        self.about.setVisible(False)
         self.state.setText(text)
         self.state.setVisible(True)
+        if len(self._news) == 1:
+            done, total = self._news[0].step, self._news[0].n_steps
+        else:
+            self.title.setVisible(False)
+            self.about.setVisible(False)
+            self.scores.show_columns([])
+            if self.plots is not None:
+                self.plots.setVisible(False)
         # A bar that only moves to and fro would redraw the window, canvas and all, the whole time.
         self.progress.setVisible(total > 0)
         self.progress.setRange(0, total)
         self.progress.setValue(done)
-        self.scores.show_columns([])
-        if self.plots is not None:
-            self.plots.setVisible(False)
 
     def show_busy(self, why: str) -> None:
         """Let a run go on or, if there is a reason why not, none."""

@@ -201,7 +201,9 @@ class TrainPage(QWidget):
     def stop(self) -> None:
         """Stop after the present step, with the state saved; before the first one, at once."""
         news = self.view.news
-        if self.start_up.is_busy and not any(each.rows for each in news):
+        # Rows of before say nothing of a process that is to go on with them.
+        has_begun = self.start_up.is_learning and any(each.rows for each in news)
+        if self.start_up.is_busy and not has_begun:
             self.start_up.stop()
             return
         self.view.stop.setEnabled(False)
@@ -298,7 +300,8 @@ class TrainPage(QWidget):
             self.show_runs([(running or last)[0]])
 
     def _on_preparing(self, text: str, done: int, total: int) -> None:
-        self.samples.show_run(None)
+        if self.start_up.is_new:
+            self.samples.show_run(None)
         self.view.show_preparing(text, done, total)
         self._show()
 
@@ -308,12 +311,20 @@ class TrainPage(QWidget):
         self.show_runs([folder])
 
     def _on_failed(self, message: str, details: str) -> None:
-        self.view.show_problem(message, details)
-        self.setup.set_open(True)
+        if self.start_up.is_new:
+            self.view.show_problem(message, details)
+            self.setup.set_open(True)
+        else:
+            # The next look at the run would hide it on the page.
+            self.failed.emit(message, details)
+            self.watch.look()
         self._show()
         self.runs.refresh()
 
     def _on_stopped(self) -> None:
+        if not self.start_up.is_new:
+            self.watch.look()  # the run is as it was
+            return
         self.view.show_news([])
         self.setup.set_open(True)
         self.new.say("Stopped before the first step. Nothing was learnt.")
@@ -325,6 +336,8 @@ class TrainPage(QWidget):
             at_start = self.start_up.judge(news[0])
             if at_start is not None:
                 if at_start:
+                    # What a run that goes on has told is not hidden until it speaks again.
+                    self.view.show_news([each for each in news if each.rows])
                     self.view.show_preparing(at_start)
                 self._show()
                 return

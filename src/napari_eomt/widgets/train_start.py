@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DATASET = ".dataset"
 """In the run's folder; a hidden one does not make it used."""
 
+_GOES_ON = "Going on from the last state…"
 _SHOW_MS = 100
 _STOPPED = 130  # how the command ends that was asked to stop
 
@@ -48,6 +49,7 @@ class TrainStart(QObject):
         super().__init__(parent)
         self._background = Background(self)
         self._process: TrainingProcess | None = None
+        self._folder: Path | None = None
         self._is_new = self._is_seen = self._is_over = False
         self._is_preparing = False
         self._stop = Event()
@@ -61,6 +63,11 @@ class TrainStart(QObject):
     def is_busy(self) -> bool:
         """Whether something is being made ready, or our process runs."""
         return self._is_preparing or (self._process is not None and self._process.code is None)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the last one that was asked for is a new run, and none that goes on."""
+        return self._is_new
 
     @property
     def is_learning(self) -> bool:
@@ -90,6 +97,7 @@ class TrainStart(QObject):
             Of the command, beside the dataset.
         """
         self._stop.clear()
+        self._folder = folder
         self._is_preparing, self._is_new, self._is_over = True, True, False
         self._timer.start()
         self.progressed.emit("Preparing the images…", 0, 0)
@@ -109,8 +117,9 @@ class TrainStart(QObject):
     def resume(self, folder: Path) -> None:
         """Start a process that goes on with a run."""
         self._stop.clear()
+        self._folder = folder
         self._is_preparing, self._is_new, self._is_over = True, False, False
-        self.progressed.emit("Going on from the last state…", 0, 0)
+        self.progressed.emit(_GOES_ON, 0, 0)
         arguments = ["--out", str(folder), "--resume", "--quiet"]
         self._background.do(
             lambda: TrainingProcess(folder, arguments), self._on_started, self._on_refused
@@ -135,6 +144,8 @@ class TrainStart(QObject):
         An empty text: it has ended, and that was told.
         """
         process = self._process
+        if self._is_preparing and news.folder == self._folder:
+            return _GOES_ON  # a look from before somebody wanted that
         if process is None or process.folder != news.folder:
             return None
         code = process.code
@@ -161,6 +172,8 @@ class TrainStart(QObject):
         process = self._process
         is_ours = process is not None and process.folder == news.folder
         code = process.code if is_ours and process is not None else None
+        if is_ours and self._stop.is_set():
+            return "", ""  # ended because somebody wanted that, before its first step
         # Whoever cannot go on leaves the run as it was.
         is_refused = code not in (None, 0, _STOPPED) and not news.is_running
         if news.status not in ("failed", "interrupted") and not is_refused:
