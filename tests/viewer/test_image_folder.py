@@ -21,9 +21,11 @@ from napari_eomt.structures.axes import take_frame
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment, Segmentation, Status
 from napari_eomt.structures.uncertainty import Uncertainty
-from napari_eomt.viewer.image_folder import ImageFolder, Ready, summary
+from napari_eomt.viewer.image_folder import ImageFolder
 from napari_eomt.viewer.image_layer import image_layer
+from napari_eomt.viewer.image_rows import summary
 from napari_eomt.viewer.image_source import LayerSource, guess_roles, layer_array
+from napari_eomt.viewer.image_work import Ready
 from napari_eomt.viewer.results import Results
 from napari_eomt.viewer.saved_work import SavedWork
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from napari_eomt.viewer.image_folder import Keeper
+    from napari_eomt.viewer.image_work import Keeper
     from napari_eomt.viewer.results import Result
 
 

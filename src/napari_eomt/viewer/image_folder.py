@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 from psygnal import Signal
 
-from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.image_ref import ImageRef
 from napari_eomt.annotation.image_store import Progress
-from napari_eomt.annotation.operations import add_categories
-from napari_eomt.annotation.review_order import carried_over
-from napari_eomt.annotation.sessions import look, restore, session_folder
 from napari_eomt.errors import EomtError
-from napari_eomt.viewer.image_source import LayerSource, guess_roles, layer_array
+from napari_eomt.viewer.image_rows import ImageRow, list_images
+from napari_eomt.viewer.image_source import layer_array
+from napari_eomt.viewer.image_work import ImageWork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,77 +21,11 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_eomt.annotation.document import Document
     from napari_eomt.annotation.edits import Edit
     from napari_eomt.annotation.image_store import ImageStore
-    from napari_eomt.structures.categories import Category
-    from napari_eomt.structures.segments import Segmentation
-    from napari_eomt.structures.uncertainty import Uncertainty
-    from napari_eomt.viewer.dataset_kind import Found
-    from napari_eomt.viewer.dataset_open import Item, OpenDataset
+    from napari_eomt.viewer.dataset_open import OpenDataset
+    from napari_eomt.viewer.image_work import Keeper, Ready
     from napari_eomt.viewer.results import Result, Results
-
-
-@dataclass(frozen=True)
-class ImageRow:
-    """An image of the folder.
-
-    Parameters
-    ----------
-    path : Path
-    progress : Progress
-        As of when it was open last.
-    problem : str
-        Why it cannot be read; empty if it can, or nobody has tried.
-    item : Item or None
-        What it is in a dataset; None of a plain folder.
-    """
-
-    path: Path
-    progress: Progress = field(default_factory=Progress)
-    problem: str = ""
-    item: Item | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's name, or what a dataset calls it."""
-        return self.path.name if self.item is None else self.item.name
-
-    @property
-    def title(self) -> str:
-        """The name without folders, for people."""
-        return self.path.name if self.item is None else self.item.title
-
-
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """Proposals for the first frame of an image that were made before it was opened.
-
-    Parameters
-    ----------
-    key : str
-        Under which the worker keeps its proposals.
-    segmentation : Segmentation
-    categories : tuple of Category
-        Of the model.
-    uncertainty : tuple of (Uncertainty or None)
-        One for each segment; empty if the model did not say.
-    """
-
-    key: str
-    segmentation: Segmentation
-    categories: tuple[Category, ...]
-    uncertainty: tuple[Uncertainty | None, ...] = ()
-
-
-class Keeper(Protocol):
-    """Saves the work while it goes on, and knows what is in a file."""
-
-    def adopt(self, document: Document, layer: Image, folder: Path | None = None) -> Result:
-        """Show a document over its image, and go on saving it in a session's folder."""
-
-    def mark_saved(self, result: Result, path: Path) -> None:
-        """Take down that a result's document is in a file."""
 
 
 class ImageFolder:
@@ -143,6 +74,9 @@ class ImageFolder:
         self.skips_reviewed = False
         self.prefetched: Callable[[Path], Ready | None] = lambda path: None
         """Gives, and forgets, the proposals that were made for an image ahead of time."""
+        self._work = ImageWork(viewer, results, keeper)
+        self._work.doubted.connect(self.doubted.emit)
+        self._work.noted.connect(self.refused.emit)
         results.changed.connect(self._on_results)
 
     def close(self) -> None:
@@ -169,55 +103,19 @@ class ImageFolder:
         bool
             Whether there are any; `refused` says why not.
         """
-        # Readers of files take a third of a second to import: not before a folder is opened.
-        from napari_eomt.inference.inputs import find_images
-        from napari_eomt.viewer.dataset_kind import Kind, find_annotations
-
-        errors: list[Any] = []
         try:
-            found = find_annotations(folder)
-        except EomtError as error:
-            found, errors = None, [error]
-        if found is not None and found.kind in (Kind.COCO, Kind.PANOPTIC):
-            return self._open_dataset(found)
-        paths, more = find_images([str(folder)])
-        errors += more
-        if not paths:
-            self.refused.emit(str(errors[0]) if errors else f"{folder}: holds no images.")
-            return False
-        rows = [ImageRow(path) for path in paths]
-        return self._take(folder, folder, rows, None)
-
-    def _open_dataset(self, found: Found) -> bool:
-        """List the images of a dataset; those whose file is not there cannot be opened."""
-        from napari_eomt.viewer.dataset_frames import image_path
-        from napari_eomt.viewer.dataset_open import OpenDataset
-
-        try:
-            dataset = OpenDataset(found)
+            found = list_images(folder)
         except EomtError as error:
             self.refused.emit(str(error))
             return False
-        rows = []
-        for item in dataset.items:
-            path, problem = found.path, ""
-            try:
-                path = image_path(found.path, dataset.records(item)[0])
-            except EomtError as error:
-                problem = str(error)
-            rows.append(ImageRow(path, dataset.progress(item), problem, item))
-        return self._take(found.path.parent, found.path, rows, dataset)
-
-    def _take(
-        self, folder: Path, place: Path, rows: list[ImageRow], dataset: OpenDataset | None
-    ) -> bool:
-        """Show other rows, with the work that was kept of them at a place."""
         if not self.leave():
             return False
-        self._store = self._open_store(place)
-        self.folder, self.dataset = folder, dataset
+        self._store = self._open_store(found.place)
+        self.folder, self.dataset = found.folder, found.dataset
         progress = self._store.progress()
-        self.rows = [replace(row, progress=progress.get(row.name, row.progress)) for row in rows]
+        self.rows = [
+            replace(row, progress=progress.get(row.name, row.progress)) for row in found.rows
+        ]
         self.changed.emit()
         return True
 
@@ -227,7 +125,7 @@ class ImageFolder:
         names = [row.name for row in self.rows]
         if self._store is not None and self._store.current in names:
             return names.index(self._store.current)
-        return next((k for k, row in enumerate(self.rows) if not _is_done(row)), None)
+        return next((k for k, row in enumerate(self.rows) if not row.is_done), None)
 
     def next_index(self, step: int = 1) -> int | None:
         """Return the next image that can be read, or the one before; None at the end."""
@@ -237,7 +135,7 @@ class ImageFolder:
         index += step
         while 0 <= index < len(self.rows):
             row = self.rows[index]
-            if not row.problem and not (self.skips_reviewed and _is_done(row)):
+            if not row.problem and not (self.skips_reviewed and row.is_done):
                 return index
             index += step
         return None
@@ -284,7 +182,7 @@ class ImageFolder:
         self._ref = ImageRef.of(layer_array(layer), str(layer.name), row.path)
         self._viewer.layers.selection.active = layer
         try:
-            self._show_work(index, layer, self._ref, ready)
+            self._kept = self._work.show(row, layer, self._ref, ready, self._store, self.dataset)
         except EomtError as error:
             self.refused.emit(str(error))
         if self._store is not None:
@@ -370,57 +268,6 @@ class ImageFolder:
         self._kept = None
         self._is_stale = True
 
-    def _show_work(self, index: int, layer: Image, ref: ImageRef, ready: Ready | None) -> None:
-        row, store = self.rows[index], self._store
-        folder = session_folder(ref)
-        lost = look(folder)
-        if lost is not None and not lost.problem:
-            # The program ended before this was kept.
-            self._keeper.adopt(restore(folder), layer, folder)
-            return
-        document = None if store is None else store.load(ref)
-        if document is None and self.dataset is not None and row.item is not None:
-            self._show_annotations(self.dataset, row.item, layer, ready)
-            return
-        if document is not None:
-            result = self._keeper.adopt(document, layer)
-            self._kept = result
-            self._show_first_frame(result)
-            return
-        note = "" if store is None else store.outdated(row.name, ref)
-        if note:
-            self.refused.emit(note)
-        if ready is None:
-            return
-        roles = guess_roles(layer)
-        source = LayerSource(layer, roles)
-        result = self._results.create(ready.key, layer, roles, source, ready.categories)
-        self._propose(result, ready)
-        self._show_first_frame(result)
-
-    def _show_annotations(
-        self, dataset: OpenDataset, item: Item, layer: Image, ready: Ready | None
-    ) -> None:
-        """Show what a dataset knows of an image; of one without objects, what was proposed."""
-        document = dataset.document(item)
-        if ready is None or any(document.segments(f) for f in range(document.n_frames)):
-            result = self._keeper.adopt(document, layer)
-            # There is nothing to keep yet.
-            self._keeper.mark_saved(result, dataset.path)
-            self._kept = result
-        else:
-            result = self._results.adopt(ready.key, layer, guess_roles(layer), document)
-            result.session.do(add_categories(document, ready.categories))
-            self._propose(result, ready)
-        self._show_first_frame(result)
-
-    def _propose(self, result: Result, ready: Ready) -> None:
-        result.propose(0, ready.segmentation, "Segment ahead")
-        result.view.show_table()
-        if ready.uncertainty:
-            doubts = carried_over(result.document, 0, ready.segmentation, ready.uncertainty)
-            self.doubted.emit(result.key, 0, doubts)
-
     def _shares_file(self, index: int) -> bool:
         """Whether an image is one of several in a file: what was made ahead is of the first."""
         path = self.rows[index].path
@@ -428,26 +275,7 @@ class ImageFolder:
             row.path == path for k, row in enumerate(self.rows) if k != index
         )
 
-    def _show_first_frame(self, result: Result) -> None:
-        """Show the first frame of a stack; napari begins with the one in the middle."""
-        layer, dims = result.image, self._viewer.dims
-        world = np.asarray(layer.data_to_world((0,) * layer.ndim))
-        for axis in result.roles.frames:
-            dims.set_point(dims.ndim - layer.ndim + axis, float(world[axis]))
-
     def _put(self, index: int, row: ImageRow) -> None:
         if row != self.rows[index]:
             self.rows[index] = row
             self.row_changed.emit(index)
-
-
-def _is_done(row: ImageRow) -> bool:
-    return row.progress.state in (FrameState.REVIEWED, FrameState.EXPORTED)
-
-
-def summary(rows: list[ImageRow]) -> dict[Any, int]:
-    """Count the images by how far they are; those that cannot be read under their own name."""
-    counts: dict[Any, int] = dict.fromkeys([*FrameState, "unreadable"], 0)
-    for row in rows:
-        counts["unreadable" if row.problem else row.progress.state] += 1
-    return counts

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.annotation.image_store import last_folder
-from napari_eomt.viewer.image_folder import ImageRow, summary
+from napari_eomt.viewer.image_rows import ImageRow, summary
 from napari_eomt.widgets.table_model import TableModel
 
 if TYPE_CHECKING:

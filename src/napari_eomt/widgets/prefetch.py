@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.errors import EomtError
-from napari_eomt.viewer.image_folder import Ready
+from napari_eomt.viewer.image_work import Ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
