@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from tests.tiny_models import save_tiny
 
 from napari_eomt.inference.candidates import (
     candidate_mask,
@@ -25,29 +24,11 @@ from napari_eomt.inference.predict import propose
 from napari_eomt.inference.proposals import Proposals
 from napari_eomt.inference.query_masks import Measure
 from napari_eomt.inference.split import best_split
-from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.segmenter import QueryOutput
 from napari_eomt.structures.tiles import Tile, tile_grid
 from napari_eomt.synthetic import drawn_nuclei
 
 ALL = 10_000
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tasks = ["panoptic", "instance", "semantic"]
-    return load_segmenter(save_tiny(folder, tasks=tasks, stuff=[2, 3]), "cpu")
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return load_segmenter("nuclei-nano", "cpu")
-
-
-@pytest.fixture(scope="module")
-def image():
-    return np.random.default_rng(3).integers(0, 256, (90, 210, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -5,28 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import save_tiny
 
 from napari_eomt.inference.decision import Decider, DecisionMemory
 from napari_eomt.inference.instance import InstanceView, instance_segments
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.predict import propose
-from napari_eomt.models.load import load_segmenter
 from napari_eomt.structures.id_maps import boxes
 from napari_eomt.synthetic import drawn_nuclei
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    return load_segmenter(
-        save_tiny(folder, tasks=["panoptic", "instance", "semantic"], stuff=[2, 3]), "cpu"
-    )
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return load_segmenter("nuclei-nano", "cpu")
 
 
 def afresh(proposals, params):

@@ -25,11 +25,6 @@ from napari_eomt.structures.segments import Segment
 from napari_eomt.synthetic import drawn_nuclei
 
 
-@pytest.fixture(scope="module")
-def nano():
-    return load_segmenter("nuclei-nano", "cpu")
-
-
 def measure(image, segmenter, **params):
     steps = iter_measure(as_rgb(image), Forward(segmenter), PredictParams(**params))
     while True:

@@ -43,11 +43,6 @@ def tiny(tiny_folder):
     return load_segmenter(tiny_folder, "cpu")
 
 
-@pytest.fixture(scope="module")
-def nano():
-    return load_segmenter("nuclei-nano", "cpu")
-
-
 def noise(*shape):
     return np.random.default_rng(sum(shape)).integers(0, 256, shape).astype(np.uint8)
 

@@ -5,33 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import SIZE, save_tiny
+from tests.tiny_models import SIZE
 
 from napari_eomt.inference.decision import View
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.postprocess import SemanticView, semantic_map
 from napari_eomt.inference.predict import iter_predict, predict, propose
-from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.segmenter import QueryOutput
 from napari_eomt.structures.tiles import Tile
 from napari_eomt.synthetic import drawn_nuclei
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tasks = ["panoptic", "instance", "semantic"]
-    return load_segmenter(save_tiny(folder, tasks=tasks, stuff=[2, 3]), "cpu")
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return load_segmenter("nuclei-nano", "cpu")
-
-
-@pytest.fixture(scope="module")
-def image():
-    return np.random.default_rng(3).integers(0, 256, (90, 210, 3)).astype(np.uint8)
 
 
 def assert_same(one, other):

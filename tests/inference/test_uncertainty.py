@@ -7,31 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from tests.tiny_models import save_tiny
 
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.predict import propose
 from napari_eomt.inference.uncertainty import RIVAL_FLOOR, SAME_MASK
-from napari_eomt.models.load import load_segmenter
 from napari_eomt.structures.uncertainty import Uncertainty
 from napari_eomt.synthetic import drawn_nuclei
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tasks = ["panoptic", "instance", "semantic"]
-    return load_segmenter(save_tiny(folder, tasks=tasks, stuff=[2, 3]), "cpu")
-
-
-@pytest.fixture(scope="module")
-def nano():
-    return load_segmenter("nuclei-nano", "cpu")
-
-
-@pytest.fixture(scope="module")
-def image():
-    return np.random.default_rng(3).integers(0, 256, (90, 210, 3)).astype(np.uint8)
 
 
 def slow(proposals, params, view, id_map, segment, query):

@@ -1,4 +1,4 @@
-"""Models for the window's tests: a hub on this computer, and what it publishes."""
+"""A viewer and a worker for the window's tests, and models: a hub on this computer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,34 @@ from tests.models.test_delta import fine_tuned
 from tests.tiny_models import save_tiny
 from tests.widgets.learn_page import (  # noqa: F401 - fixtures
     drawn_set,
-    learn_worker,
+    make_bundled_dock,
     make_dock,
     runs_folder,
     tiny_model,
 )
 
 from napari_eomt.models.catalog import catalog
+from napari_eomt.worker.client import WorkerClient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SMALL = "eomt-small-coco-panoptic-640"
 """A published model; on the hub of the tests it is a tiny one with the same categories."""
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Yield one worker for all tests of a file: a new one takes seconds to load torch."""
+    client = WorkerClient(n_threads=1)
+    client.start()
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,23 +7,15 @@ import json
 import pytest
 from tests.training.drawn import save_model, save_nuclei
 
+from napari_eomt.models.catalog import DEFAULT_MODEL
 from napari_eomt.models.user_models import add_user_model
 from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.runs import RunPlan, RunSplit, create_run
 from napari_eomt.widgets.dock import EomtDock
-from napari_eomt.worker.client import WorkerClient
 
 WAIT_MS = 120_000
 FORM = {"steps": 4, "batch_size": 2, "undecided": "learn", "validation_interval": 2}
-
-
-@pytest.fixture(scope="module")
-def learn_worker():
-    client = WorkerClient(n_threads=1)
-    client.start()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +36,10 @@ def runs_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make_dock(make_napari_viewer, qtbot, learn_worker, tiny_model, runs_folder):
+def make_dock(make_napari_viewer, qtbot, client, tiny_model, runs_folder):
     """Return a function that opens the dock at the Learn page, in a new viewer."""
 
-    def make(worker=learn_worker, **form):
+    def make(worker=client, **form):
         add_user_model(tiny_model, "tiny")
         train = load_settings().train or {"form": FORM}
         train = {**train, "form": {**train["form"], **form}}
@@ -58,6 +50,26 @@ def make_dock(make_napari_viewer, qtbot, learn_worker, tiny_model, runs_folder):
         dock = EomtDock(make_napari_viewer(), client=worker)
         qtbot.addWidget(dock, before_close_func=close)
         dock.resize(320, 900)
+        dock.show()
+        return dock
+
+    return make
+
+
+@pytest.fixture
+def make_bundled_dock(make_napari_viewer, qtbot, runs_folder):
+    """Return a function that opens the dock with the bundled model, in a new window.
+
+    Its worker is its own, which knows the models as this test does.
+    """
+
+    def make(**form):
+        form = {"preset": "quick", "batch_size": 2, **form}
+        settings = {"model": DEFAULT_MODEL, "device": "cpu", "train": {"form": form}}
+        save_settings(load_settings().model_copy(update=settings))
+        dock = EomtDock(make_napari_viewer(show=True))
+        qtbot.addWidget(dock, before_close_func=close)
+        dock.resize(340, 900)
         dock.show()
         return dock
 

@@ -13,17 +13,8 @@ from napari_eomt.annotation.files import load_document
 from napari_eomt.annotation.sessions import recoverable, restore
 from napari_eomt.viewer.image_source import LayerSource, guess_roles
 from napari_eomt.widgets.dock import EomtDock
-from napari_eomt.worker.client import WorkerClient
 
 WAIT_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient()
-    client.start()
-    yield client
-    client.close()
 
 
 class Bench:

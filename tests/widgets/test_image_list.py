@@ -24,19 +24,9 @@ from napari_eomt.viewer.saved_work import SavedWork
 from napari_eomt.widgets.image_list import ImageList
 from napari_eomt.widgets.jobs import Jobs
 from napari_eomt.widgets.prefetch import Prefetch
-from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import ModelRef
 
 WAIT_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def client():
-    """One worker for all tests: a new one takes seconds to load torch."""
-    client = WorkerClient()
-    client.start()
-    yield client
-    client.close()
 
 
 @pytest.fixture(autouse=True)

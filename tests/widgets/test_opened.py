@@ -17,23 +17,8 @@ from napari_eomt.annotation.image_ref import ImageRef
 from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.widgets.dock import EomtDock
-from napari_eomt.worker.client import WorkerClient
 
 WAIT_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def client():
-    """One worker for all tests: a new one takes seconds to load torch."""
-    client = WorkerClient()
-    client.start()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
 
 
 @pytest.fixture
@@ -113,7 +98,7 @@ def test_what_is_wrong_is_said_in_the_dock(qtbot, viewer, add_dock, tmp_path):
     path.write_text(json.dumps(content))
     qtbot.wait(10)
     drop(qtbot, viewer, tmp_path / "set")
-    assert "annotation 200" in dock.bar.text.text()
+    assert "annotation 200" in dock.bar.errors.text.text()
     assert list(viewer.layers) == []
 
 

@@ -18,20 +18,11 @@ from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.structures.segments import Status
 from napari_eomt.synthetic import moving_objects
 from napari_eomt.widgets.dock import EomtDock
-from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import ModelRef, WorkerState
 
 WAIT_MS = 60_000
 N_FRAMES = 8
 VIDEO = Path(__file__).parents[3] / "shared" / "data" / "video_bedroom" / "frames"
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient(n_threads=1)
-    client.start()
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,6 @@ from napari_eomt.structures.segments import Status
 from napari_eomt.structures.uncertainty import Uncertainty
 from napari_eomt.viewer.image_source import LayerSource, guess_roles
 from napari_eomt.widgets.dock import EomtDock
-from napari_eomt.worker.client import WorkerClient
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient()
-    client.start()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
 from scipy import ndimage
 from tests.annotation.random_edits import check, state
 from tests.canvas import Hand
+from tests.widgets.person import WAIT_MS, Person
 
 from napari_eomt.structures.segments import Status
 from napari_eomt.viewer.place import Place
 
-WAIT_MS = 90_000
 IMAGE = "02903040e19d.png"
 """20 nuclei in 360 × 360 pixels, large enough for a hand."""
 
@@ -26,30 +25,11 @@ def nuclei(data_dir):
     return path
 
 
-class Person:
-    """Works in a window with the dock, and looks after each step whether all of it agrees."""
-
-    def __init__(self, qtbot, viewer):
-        self.qtbot, self.viewer = qtbot, viewer
-        _, self.dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
-        self.n_runs = 0
-        self.dock.jobs.finished.connect(self._on_finished)
-
-    def _on_finished(self, event):
-        self.n_runs += int(event.n_frames > 0)
-
-    @property
-    def result(self):
-        return self.dock.current.result
-
-    @property
-    def document(self):
-        return self.result.document
+class Corrector(Person):
+    """Looks after each step whether all of the window agrees."""
 
     def segment(self):
-        n = self.n_runs
-        self.dock.page.segment.click()
-        self.qtbot.waitUntil(lambda: self.n_runs > n, timeout=WAIT_MS)
+        self.run(self.dock.page.segment.click)
         self.dock.tabs.setCurrentIndex(1)
         self.hand = Hand(self.qtbot, self.viewer, self.result.view.layer)
 
@@ -80,7 +60,7 @@ class Person:
 @pytest.fixture
 def person(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    person = Person(qtbot, viewer)
+    person = Corrector(qtbot, viewer)
     yield person
     viewer.window.remove_dock_widget(person.dock)
 
@@ -196,14 +176,6 @@ def test_five_corrections_there_and_back_and_through_a_file(
         assert person.agree() == expected
 
     # Into a file, and back over the image, which is opened anew.
-    folder = tmp_path / "nuclei.eomt"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(folder), ""))
-    dock.saving.save.click()
-    qtbot.waitUntil(lambda: dock.saving.state.text() == "" and folder.is_dir(), timeout=WAIT_MS)
-    viewer.layers.clear()
-    assert person.result is None
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    dock.saving.menu.actions()[0].trigger()
-    qtbot.waitUntil(lambda: person.result is not None, timeout=WAIT_MS)
+    person.save_and_reopen(tmp_path / "nuclei.eomt", monkeypatch)
     assert [type(layer).__name__ for layer in viewer.layers] == ["Image", "Labels"]
     assert person.agree() == states[-1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
 from tests.annotation.random_edits import check, state
 from tests.canvas import Hand, settle
+from tests.widgets.person import WAIT_MS, Person
 
 from napari_eomt.annotation import track_edits
 from napari_eomt.annotation.tracks import TrackIndex, track_table
@@ -18,38 +18,21 @@ from napari_eomt.synthetic import moving_objects
 from napari_eomt.viewer.reader import read
 from napari_eomt.viewer.result_layer import METADATA_KEY
 
-WAIT_MS = 90_000
 N_FRAMES = 10
 SWITCH = 4
 """The frame from which on two objects have each other's identity."""
 
 
-class Person:
-    """Works in a window with the dock on a stack of moving discs."""
+class Tracker(Person):
+    """Works on a stack of moving discs."""
 
     def __init__(self, qtbot, viewer, path):
-        self.qtbot, self.viewer = qtbot, viewer
-        _, self.dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
-        self.n_runs = 0
-        self.dock.jobs.finished.connect(self._on_finished)
+        super().__init__(qtbot, viewer)
         viewer.open(path)
         viewer.dims.set_point(0, 0)
 
-    def _on_finished(self, event):
-        self.n_runs += int(event.n_frames > 0)
-
-    @property
-    def result(self):
-        return self.dock.current.result
-
-    @property
-    def document(self):
-        return self.result.document
-
-    def run(self, action):
-        n = self.n_runs
-        action.trigger()
-        self.qtbot.waitUntil(lambda: self.n_runs > n, timeout=WAIT_MS)
+    def run(self, start):
+        super().run(start)
         self.settle()
 
     def settle(self):
@@ -74,7 +57,7 @@ class Person:
 def person(make_napari_viewer, qtbot, tmp_path):
     path = tmp_path / "discs.tif"
     tifffile.imwrite(path, moving_objects(N_FRAMES, (128, 160), 4, seed=2)[0], imagej=True)
-    person = Person(qtbot, make_napari_viewer(show=True), path)
+    person = Tracker(qtbot, make_napari_viewer(show=True), path)
     yield person
     person.viewer.window.remove_dock_widget(person.dock)
 
@@ -88,7 +71,7 @@ def whereabouts(document):
 def test_a_switch_is_put_right_and_the_rest_tracked_again(person, qtbot, tmp_path, monkeypatch):
     dock, viewer = person.dock, person.viewer
     dock.page.tracking.switch.setChecked(True)
-    person.run(dock.page.all_frames)
+    person.run(dock.page.all_frames.trigger)
     document, session = person.document, person.result.session
     found = TrackIndex.of(document).members
     one, other = sorted(n for n, frames in found.items() if len(frames) == N_FRAMES)[:2]
@@ -120,7 +103,7 @@ def test_a_switch_is_put_right_and_the_rest_tracked_again(person, qtbot, tmp_pat
     # From there the model goes on; what was corrected stays, and leads it.
     dock.show_page("segment")
     viewer.dims.set_point(0, SWITCH)
-    person.run(dock.page.from_here)
+    person.run(dock.page.from_here.trigger)
     check(document)
     for n in (one, other):
         now = person.of(n)
@@ -146,14 +129,7 @@ def test_a_switch_is_put_right_and_the_rest_tracked_again(person, qtbot, tmp_pat
 
     # Saved, closed, opened anew: nothing differs.
     tracked = state(document)
-    folder = tmp_path / "discs.eomt"
     dock.show_page("correct")
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(folder), ""))
-    dock.saving.save.click()
-    qtbot.waitUntil(lambda: dock.saving.state.text() == "" and folder.is_dir(), timeout=WAIT_MS)
-    viewer.layers.clear()
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
-    dock.saving.menu.actions()[0].trigger()
-    qtbot.waitUntil(lambda: person.result is not None, timeout=WAIT_MS)
+    person.save_and_reopen(tmp_path / "discs.eomt", monkeypatch)
     assert state(person.document) == tracked
     assert whereabouts(person.document) == expected

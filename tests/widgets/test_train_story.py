@@ -5,17 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
-from tests.widgets.learn_page import close
 
 from napari_eomt.annotation import operations
 from napari_eomt.models.catalog import DEFAULT_MODEL
-from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.structures.segments import Status
 from napari_eomt.synthetic import drawn_nuclei
-from napari_eomt.widgets.dock import EomtDock
 
 WAIT_MS = 300_000
-FORM = {"preset": "quick", "steps": 4, "batch_size": 2, "validation_interval": 2}
 
 
 @pytest.fixture
@@ -29,15 +25,8 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def dock(make_napari_viewer, runs_folder, qtbot):
-    settings = {"model": DEFAULT_MODEL, "device": "cpu", "train": {"form": FORM}}
-    save_settings(load_settings().model_copy(update=settings))
-    # A worker of its own, which knows the models as this test does.
-    dock = EomtDock(make_napari_viewer(show=True))
-    qtbot.addWidget(dock, before_close_func=close)
-    dock.resize(340, 900)
-    dock.show()
-    return dock
+def dock(make_bundled_dock):
+    return make_bundled_dock(steps=4, validation_interval=2)
 
 
 def test_from_the_first_image_to_a_model_of_ones_own(dock, images, qtbot):

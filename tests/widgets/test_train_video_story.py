@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import pytest
 from tests.training.drawn_videos import save_videos
-from tests.widgets.learn_page import close
 
 from napari_eomt.models.catalog import DEFAULT_MODEL
-from napari_eomt.settings import load_settings, save_settings
 from napari_eomt.synthetic_video import drawn_tracks
-from napari_eomt.widgets.dock import EomtDock
 
 WAIT_MS = 300_000
-FORM = {
-    "preset": "quick",
-    "steps": 3,
-    "batch_size": 2,
-    "clip_length": 2,
-    "validation_interval": 3,
-}
 
 
 @pytest.fixture
-def dock(make_napari_viewer, runs_folder, qtbot):
-    settings = {"model": DEFAULT_MODEL, "device": "cpu", "train": {"form": FORM}}
-    save_settings(load_settings().model_copy(update=settings))
-    # A worker of its own, which knows the models as this test does.
-    dock = EomtDock(make_napari_viewer(show=True))
-    qtbot.addWidget(dock, before_close_func=close)
-    dock.resize(340, 900)
-    dock.show()
-    return dock
+def dock(make_bundled_dock):
+    return make_bundled_dock(steps=3, clip_length=2, validation_interval=3)
 
 
 def test_from_tracked_videos_to_a_model_that_tracks(dock, tmp_path, qtbot):
