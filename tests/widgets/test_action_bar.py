@@ -238,15 +238,16 @@ def test_what_cannot_be_done_is_said_in_one_line(bench):
     bench.session.select([(0, 1)])
     bench.runner.run("merge")
     assert bench.said().startswith("⚠ Merging takes two objects")
-    # An error that nobody has read, and the stop button of a running job, stay.
+    # An error that nobody has read stays, and hides nothing.
     bench.bar.show_error("Something broke.")
     bench.runner.run("lock")
-    assert "Something broke." in bench.said()
-    assert bench.viewer.status == "Lock 1 object"
-    bench.bar.clear()
+    assert bench.bar.errors.text.text() == "⚠ Something broke."
+    assert bench.said() == "Lock 1 object"
+    # So does the stop button of a running job, beside which there is no room.
     bench.bar.show_running("Tile 1 of 9")
     bench.runner.run("lock")
     assert not bench.bar.stop.isHidden()
+    assert bench.viewer.status == "Unlock 1 object"
 
 
 def test_closing_gives_the_keys_back(bench):

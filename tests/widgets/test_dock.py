@@ -294,11 +294,12 @@ def test_an_image_that_cannot_be_used_is_one_line(viewer, dock, qtbot):
     viewer.add_image(np.full((20, 20), np.nan), contrast_limits=(0, 1))
     with qtbot.waitSignal(dock.jobs.failed, timeout=WAIT_MS):
         dock.page.segment.click()
-    assert "⚠" in dock.bar.text.text()
-    assert "\n" not in dock.bar.text.text()
-    assert not dock.bar.copy_details.isHidden()
-    dock.bar.dismiss.click()
-    assert dock.bar.text.isHidden()
+    errors = dock.bar.errors
+    assert "⚠" in errors.text.text()
+    assert "\n" not in errors.text.text()
+    assert not errors.copy_details.isHidden()
+    errors.dismiss.click()
+    assert errors.isHidden()
 
 
 def test_settings_are_remembered(viewer, dock, qtbot, client):
@@ -339,7 +340,7 @@ def test_a_slider_moved_during_a_run_counts(viewer, dock, qtbot, nuclei):
 
 def test_a_folder_that_is_no_model_is_refused(dock, qtbot, tmp_path):
     dock.model.choose_folder(str(tmp_path))
-    assert "config.json is missing" in dock.bar.text.text()
+    assert "config.json is missing" in dock.bar.errors.text.text()
     assert dock.model.combo.count() == 1
 
 
@@ -388,7 +389,7 @@ def test_a_killed_worker_is_said_and_the_next_run_works(viewer, dock, qtbot, nuc
         with qtbot.waitSignal(dock.jobs.frame_done, timeout=WAIT_MS):
             dock.page.all_frames.trigger()
         os.kill(dock.jobs.client.pid, 9)
-    assert "stopped" in dock.bar.text.text()
+    assert "stopped" in dock.bar.errors.text.text()
     (layer,) = labels_layers(viewer)
     done = layer.data.copy()
     assert done.any()

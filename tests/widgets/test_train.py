@@ -217,7 +217,7 @@ def test_a_killed_run_says_so_and_goes_on(qtbot, make_dock, drawn_set):
     qtbot.waitUntil(page.view.resume.isVisible, timeout=WAIT_MS)
     assert "killed" in page.view.state.text()
     assert news.is_resumable
-    assert "memory" in dock.bar.text.text()
+    assert "memory" in dock.bar.errors.text.text()
 
 
 def test_what_cannot_be_learnt_is_said_and_leaves_nothing(qtbot, make_dock, drawn_set, tmp_path):

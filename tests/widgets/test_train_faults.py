@@ -38,6 +38,18 @@ def test_a_loss_that_is_not_finite_is_told(qtbot, make_dock, drawn_set):
     assert news.is_resumable
     assert page.view.copy_details.isVisible()
 
+    # In the job bar it stays beside what is said later, until a training begins or goes on.
+    errors = dock.bar.errors
+    assert "not finite" in errors.text.text()
+    dock.runner.say("3 objects are locked.")
+    assert dock.bar.text.text() == "3 objects are locked."
+    assert errors.isVisible()
+    wait_for_resume(qtbot, page)
+    page.view.resume.click()
+    assert not dock.bar.has_error
+    assert dock.bar.text.isVisible()
+    qtbot.waitUntil(lambda: "not finite" in errors.text.text(), timeout=WAIT_MS)
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there files have no limit of size")
 def test_a_full_disk_is_told_and_the_run_goes_on(

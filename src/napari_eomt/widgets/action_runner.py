@@ -155,7 +155,7 @@ class ActionRunner(QObject):
     def say(
         self, text: str, is_refusal: bool = False, button: str = "", pressed: object = None
     ) -> None:
-        """Show one line, without hiding a running job, or an error that nobody has read.
+        """Show one line, without hiding a running job.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class ActionRunner(QObject):
         pressed : callable, optional
             What the button does.
         """
-        if self._bar.has_error or not self._bar.stop.isHidden():
+        if self._bar.is_running:
             self._viewer.status = text
         else:
             self._bar.show_message(("⚠ " if is_refusal else "") + text, button, pressed)

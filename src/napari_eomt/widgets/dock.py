@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 300
 SAVE_MS = 500
+_LEARN, _WORK = "learning", "unsaved work"  # what errors are about that no other job ends
 
 
 class EomtDock(QWidget):
@@ -210,7 +211,10 @@ class EomtDock(QWidget):
         self.export.review_requested.connect(self.review_left)
         self.export.settings_changed.connect(self._save_timer.start)
         self.train.said.connect(self.runner.say)
-        self.train.failed.connect(self.bar.show_error)
+        self.train.failed.connect(
+            lambda message, details: self.bar.show_error(message, details, _LEARN)
+        )
+        self.train.begun.connect(lambda: self.bar.forget_error(_LEARN))
         self.train.review_requested.connect(lambda: self.show_page("correct"))
         self.train.used.connect(self._on_taught)
         self.train.settings_changed.connect(self._save_timer.start)
@@ -308,7 +312,9 @@ class EomtDock(QWidget):
 
     def _on_work_problem(self, problem: str) -> None:
         if problem:
-            self.bar.show_error(problem)
+            self.bar.show_error(problem, about=_WORK)
+        else:
+            self.bar.forget_error(_WORK)
 
     def _say_unsaved(self) -> None:
         unsaved = self.work.unsaved
@@ -476,14 +482,14 @@ class EomtDock(QWidget):
         self._save_timer.start()
 
     def _on_arrived(self, name: str) -> None:
-        if self._is_unseen() and name != self.model.model:
+        if self._is_unseen() and not self.page.is_running and name != self.model.model:
             self.bar.show_message(
                 f"{name} is on this computer.", "Use it", lambda: self.model.choose(name)
             )
 
     def _on_taught(self, text: str, take_back: object) -> None:
         self.show_page("segment")
-        if self.page.is_running or self.bar.has_error:
+        if self.page.is_running:
             self.runner.say(text)
         else:
             self.bar.show_message(text, "Undo" if take_back else "", take_back)
@@ -495,9 +501,8 @@ class EomtDock(QWidget):
             self.models.show_failure(failure)
 
     def _is_unseen(self) -> bool:
-        """Whether what happens to models shows in the job bar alone, and may be said there."""
-        is_open = self.models is not None and self.models.isVisible()
-        return not is_open and not self.page.is_running and not self.bar.has_error
+        """Whether what happens to models shows in the job bar alone."""
+        return self.models is None or not self.models.isVisible()
 
     def _on_state(self, event: StateChanged) -> None:
         self.model.show_state(event)

@@ -8,9 +8,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_eomt.widgets.job_errors import JobErrors
 from napari_eomt.worker.messages import (
     Cancelled,
     CandidatesFound,
@@ -127,7 +127,8 @@ class Jobs(QObject):
 class JobBar(QWidget):
     """Always there: what is going on, how far it is, and a stop that works.
 
-    Messages stay until the next job; errors until they are read.
+    A message stays until the next one, or the next job. Errors have a place of their own above it:
+    they stay until they are dismissed, or what they are about begins anew.
     """
 
     stop_requested = Signal()
@@ -143,10 +144,7 @@ class JobBar(QWidget):
         self.stop = QPushButton("Stop")
         self.stop.setToolTip("Stop the running job. What is finished stays.")
         self.action = QPushButton()
-        self.copy_details = QPushButton("Copy details")
-        self.copy_details.setToolTip("Copy the technical details, for a report.")
-        self.dismiss = QPushButton("Dismiss")
-        self._details = ""
+        self.errors = JobErrors()
         self._action: object = None
         self._started = 0.0
 
@@ -155,33 +153,41 @@ class JobBar(QWidget):
         running.addWidget(self.stop)
         buttons = QHBoxLayout()
         buttons.addWidget(self.action)
-        buttons.addWidget(self.copy_details)
-        buttons.addWidget(self.dismiss)
         buttons.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.errors)
         layout.addWidget(self.text)
         layout.addLayout(running)
         layout.addLayout(buttons)
         self.stop.clicked.connect(self.stop_requested)
         self.action.clicked.connect(self._on_action)
-        self.copy_details.clicked.connect(self._on_copy)
-        self.dismiss.clicked.connect(self.clear)
         self.clear()
 
     @property
     def has_error(self) -> bool:
         """Whether it shows an error that has not been dismissed."""
-        return not self.dismiss.isHidden()
+        return not self.errors.isHidden()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it shows a job that is going on."""
+        return not self.stop.isHidden()
 
     def clear(self) -> None:
         """Show nothing."""
+        self.errors.clear()
         self._show("")
 
     def show_running(self, text: str, done: float = 0, total: float = 0) -> None:
-        """Show what is going on; without a total, that it is not known how far."""
-        if self.stop.isHidden():
+        """Show what is going on; without a total, that it is not known how far.
+
+        With the job's start the errors of before it are over, but for those that are about
+        something named, such as a training.
+        """
+        if not self.is_running:
             self._started = monotonic()
+            self.errors.forget("")
         self._show(text + self._time_left(done, total))
         self.progress.setVisible(True)
         self.stop.setVisible(True)
@@ -201,17 +207,22 @@ class JobBar(QWidget):
         self.action.setVisible(bool(action))
         self._action = on_action
 
-    def show_error(self, message: str, details: str = "") -> None:
-        """Show what went wrong, until it is dismissed."""
-        self._show(message, is_error=True)
-        self._details = f"{message}\n\n{details}" if details else message
-        self.copy_details.setVisible(True)
-        self.dismiss.setVisible(True)
+    def show_error(self, message: str, details: str = "", about: str = "") -> None:
+        """Show what went wrong, beside what is going on and what is said.
 
-    def _show(self, text: str, *, is_error: bool = False) -> None:
-        self.text.setText(("⚠ " if is_error else "") + text)
+        It stays until it is dismissed, or until the next job of this bar. What is about something
+        named stays until `forget_error` is called with that name.
+        """
+        self.errors.add(message, details, about)
+
+    def forget_error(self, about: str) -> None:
+        """Drop the error that is about this: it is tried again, or is over."""
+        self.errors.forget(about)
+
+    def _show(self, text: str) -> None:
+        self.text.setText(text)
         self.text.setVisible(bool(text))
-        for widget in (self.progress, self.stop, self.action, self.copy_details, self.dismiss):
+        for widget in (self.progress, self.stop, self.action):
             widget.setVisible(False)
 
     def _time_left(self, done: float, total: float) -> str:
@@ -225,8 +236,3 @@ class JobBar(QWidget):
     def _on_action(self) -> None:
         if callable(self._action):
             self._action()
-
-    def _on_copy(self) -> None:
-        clipboard = QGuiApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText(self._details)

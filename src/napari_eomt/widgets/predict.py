@@ -58,6 +58,8 @@ DRAG_S = 1.0
 TABLE_MS = 150
 """How often, at most, the table of objects is made anew while results come in."""
 
+_VALUES = "values"  # what an error is about that is over as soon as the form makes sense
+
 
 class SegmentPage(QWidget):
     """Runs the model on a frame or on all, and follows the sliders without running it again.
@@ -216,7 +218,7 @@ class SegmentPage(QWidget):
         if self._last_params is not None:
             update = {"task": self.form.task, "categories": self.form.categories.chosen(), **moved}
             self._last_params = self._last_params.model_copy(update=update)
-        if moved and not self.is_running and not self._bar.has_error:
+        if moved and not self.is_running:
             self._bar.show_message(f"{card.name} recommends: {in_words(moved)}.")
 
     def run_frame(self) -> None:
@@ -242,7 +244,7 @@ class SegmentPage(QWidget):
         try:
             source = LayerSource(layer, roles)
         except EomtError as error:
-            self._bar.show_error(_plain(error))
+            self._bar.show_error(str(error))
             return
         self._submit(stopped.rest(), source, result)
 
@@ -278,9 +280,13 @@ class SegmentPage(QWidget):
         try:
             params = self.params()
             source = LayerSource(layer, roles)
-        except (EomtError, ValidationError) as error:
-            self._bar.show_error(_plain(error))
+        except ValidationError as error:
+            self._bar.show_error(_plain(error), about=_VALUES)
             return
+        except EomtError as error:
+            self._bar.show_error(str(error))
+            return
+        self._bar.forget_error(_VALUES)
         card, ref = self._model()
         result = None if self.yours.wants_new else self._current.result
         run = Run(len(frames), False, card, ref, params, tuple(frames))
@@ -352,8 +358,9 @@ class SegmentPage(QWidget):
         try:
             params = self.params()
         except ValidationError as error:
-            self._bar.show_error(_plain(error))
+            self._bar.show_error(_plain(error), about=_VALUES)
             return
+        self._bar.forget_error(_VALUES)
         if self._last_params is None:
             return
         changed = {

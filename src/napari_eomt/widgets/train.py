@@ -63,6 +63,8 @@ class TrainPage(QWidget):
     said = Signal(str)
     """What happened, in one line."""
     failed = Signal(str, str)
+    begun = Signal()
+    """Somebody wants a training to begin, or to go on: what went wrong before is over."""
     review_requested = Signal()
     used = Signal(str, object)
     """The model of the Segment page is what was learnt: what to say, and what takes it back."""
@@ -187,6 +189,7 @@ class TrainPage(QWidget):
 
         is_chosen, fraction = self.data.is_chosen, self.data.val_fraction
         self.new.say("")
+        self.begun.emit()
         self.watch.follow()
         self.setup.set_open(False)
         # Both may not fit into the memory of one device. Segmenting loads its model again.
@@ -216,6 +219,7 @@ class TrainPage(QWidget):
         if self.is_busy or len(self.view.news) != 1:
             return
         self.setup.set_open(False)
+        self.begun.emit()
         self._jobs.client.release()
         self.start_up.resume(self.view.news[0].folder)
         self._show()
