@@ -61,7 +61,7 @@ def rows_of_folder(
     return tuple(found)
 
 
-def work_of_result(result: Result, *, as_video: bool = False) -> WorkSource | StackSource:
+def work_of_result(result: Result, *, as_video: bool = False) -> WorkSource:
     """Return the open image with its work, as it is now, whatever is done meanwhile."""
     (item,) = choose_result(result).items
     make = StackSource if as_video else WorkSource
@@ -70,7 +70,7 @@ def work_of_result(result: Result, *, as_video: bool = False) -> WorkSource | St
 
 def work_of_folder(
     folder: ImageFolder, open_result: Result | None, *, as_video: bool = False
-) -> WorkSource | StackSource:
+) -> WorkSource:
     """Return the images of a folder with the work on them; see `rows_of_folder`."""
     if open_result is not None:
         open_result.view.flush()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.dataset import Dataset
@@ -13,7 +14,7 @@ from napari_eomt.training.split import Choice, split_images
 from napari_eomt.training.video_split import split_in_time, why_no_time_split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from napari_eomt.formats.coco_checks import Record
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 LEARN, CHECK = "learn.json", "check.json"
 """COCO files of the images that learn and that check, beside each other in a run's own dataset."""
+
+FOLDERS: dict[Choice, str] = {"train": "learn", "val": "check"}
+"""Of videos that have a folder each, beside each other likewise."""
 
 _ALL_LEARN = "All videos learn: none is left to check whether learning helped."
 _UNKNOWN_LENGTH = (
@@ -118,15 +122,41 @@ class Prepared:
         return [str(self.dataset), "--val-fraction", f"{self.val_fraction:g}"]
 
 
+Tell = Callable[[int, int, str], None]
+"""Told how many pieces of how many are written, and what the next one is called."""
+
+
+def quiet(n_written: int, n: int, name: str) -> None:
+    """Tell nobody."""
+
+
 class LearnSource(Protocol):
-    """Where there is something to learn from."""
+    """Where there is something to learn from: open work, or a dataset on disk."""
 
     rows: tuple[LearnRow, ...]
 
     def write(
-        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Any
+        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Tell = quiet
     ) -> Prepared:
-        """Make ready what a training reads."""
+        """Make ready what a training reads.
+
+        Parameters
+        ----------
+        parts : Parts
+            What each row is for.
+        is_chosen : bool
+            Whether somebody chose among the rows: else a dataset on disk is read where it is.
+        val_fraction : float
+            Of the images that check, where the training itself parts them.
+        folder : Path
+            The run's own, in which a dataset may be written.
+        tell : callable
+
+        Raises
+        ------
+        EomtError
+            If a file is not there or cannot be read, or the dataset cannot be written.
+        """
 
 
 def parts_of(
@@ -184,21 +214,12 @@ class WorkSource:
         self._items = tuple(items)
 
     def write(
-        self,
-        parts: Parts,
-        is_chosen: bool,
-        val_fraction: float,
-        folder: Path,
-        tell: Callable[[int, int, str], None] = lambda *_: None,
+        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Tell = quiet
     ) -> Prepared:
         """Write the images and what was decided about them as a dataset of the run's own.
 
-        The documents stay as they are: learning from an image exports nothing.
-
-        Raises
-        ------
-        EomtError
-            If an image cannot be read, or the dataset cannot be written.
+        The documents stay as they are: learning from an image exports nothing. See
+        `LearnSource.write`.
         """
         ids: dict[int, Choice] = {}
         notes: dict[str, None] = {}

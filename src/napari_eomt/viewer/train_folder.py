@@ -15,16 +15,16 @@ from napari_eomt.formats.coco_panoptic import PanopticFile
 from napari_eomt.formats.dataset_images import find_image, roots_of
 from napari_eomt.formats.safe_paths import inside
 from napari_eomt.formats.splits import group_of
-from napari_eomt.viewer.train_dataset import LearnRow, Prepared, typical_size, with_parts
+from napari_eomt.viewer.train_dataset import LearnRow, Prepared, quiet, typical_size, with_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_eomt.formats.coco_checks import Record
     from napari_eomt.formats.dataset import Dataset
     from napari_eomt.structures.categories import Category
     from napari_eomt.training.split import Choice
-    from napari_eomt.viewer.train_dataset import Parts
+    from napari_eomt.viewer.train_dataset import Parts, Tell
 
 IMAGES = "images"
 
@@ -73,22 +73,12 @@ class FolderSource:
         return None if isinstance(self._data, PanopticFile) else self._data.val_fraction
 
     def write(
-        self,
-        parts: Parts,
-        is_chosen: bool,
-        val_fraction: float,
-        folder: Path,
-        tell: Callable[[int, int, str], None] = lambda *_: None,
+        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Tell = quiet
     ) -> Prepared:
         """Return the dataset as it is or, if somebody chose among its images, a part of it.
 
         The part has links to the images, and to the PNGs of panoptic segments, where the disk
-        allows it, else copies.
-
-        Raises
-        ------
-        EomtError
-            If a file is not there, or the part cannot be written.
+        allows it, else copies. See `LearnSource.write`.
         """
         if not is_chosen:
             return Prepared(self.path, None, val_fraction)

@@ -13,18 +13,14 @@ from napari_eomt.formats.image_files import storable, suffix_for, write_image
 from napari_eomt.formats.safe_paths import folded, free_stem, safe_stem
 from napari_eomt.structures.segments import Status
 from napari_eomt.training.sources import decided_frames
-from napari_eomt.viewer.train_dataset import Prepared
+from napari_eomt.viewer.train_dataset import FOLDERS, Prepared, WorkSource, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_eomt.annotation.document import Document
     from napari_eomt.training.split import Choice
-    from napari_eomt.viewer.dataset_export import ExportItem
-    from napari_eomt.viewer.train_dataset import LearnRow, Parts
-
-_FOLDERS: dict[Choice, str] = {"train": "learn", "val": "check"}
+    from napari_eomt.viewer.train_dataset import LearnRow, Parts, Tell
 
 
 def as_video(row: LearnRow, document: Document | None) -> LearnRow:
@@ -56,36 +52,18 @@ def as_video(row: LearnRow, document: Document | None) -> LearnRow:
     )
 
 
-class StackSource:
-    """The open stack, or the stacks of the open folder, of which something was decided.
-
-    Parameters
-    ----------
-    items : sequence of (LearnRow, ExportItem)
-    """
-
-    def __init__(self, items: Sequence[tuple[LearnRow, ExportItem]]) -> None:
-        self.rows = tuple(row for row, _ in items)
-        self._items = tuple(items)
+class StackSource(WorkSource):
+    """The same stacks as videos: each is learnt from with the tracks in it."""
 
     def write(
-        self,
-        parts: Parts,
-        is_chosen: bool,
-        val_fraction: float,
-        folder: Path,
-        tell: Callable[[int, int, str], None] = lambda *_: None,
+        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Tell = quiet
     ) -> Prepared:
         """Write the documents, and the frames that are learnt, as a dataset of the run's own.
 
-        The documents stay as they are: learning from a stack exports nothing.
-
-        Raises
-        ------
-        EomtError
-            If a frame cannot be read, or the dataset cannot be written.
+        The documents stay as they are: learning from a stack exports nothing. See
+        `LearnSource.write`.
         """
-        chosen = [(r, item) for r, item in self._items if parts.of.get(r.key) in _FOLDERS]
+        chosen = [(r, item) for r, item in self._items if parts.of.get(r.key) in FOLDERS]
         notes: list[str] = []
         written: dict[Choice, int] = {"train": 0, "val": 0}
         taken: set[str] = set()
@@ -98,7 +76,7 @@ class StackSource:
             part = parts.of[row.key]
             stem = free_stem(safe_stem(item.name), lambda name: name in taken)
             taken.add(folded(stem))
-            target = folder / _FOLDERS[part] / stem
+            target = folder / FOLDERS[part] / stem
             target.mkdir(parents=True)
             pixels = item.pixels()
             for k, frame in enumerate(frames):
@@ -113,6 +91,6 @@ class StackSource:
                 "was decided. Learn from them as images; or accept, correct or draw objects."
             )
         tell(len(chosen), len(chosen), "the documents are written")
-        check = folder / _FOLDERS["val"] if written["val"] else None
+        check = folder / FOLDERS["val"] if written["val"] else None
         fraction = val_fraction if parts.in_time else 0.0
-        return Prepared(folder / _FOLDERS["train"], check, fraction, tuple(notes))
+        return Prepared(folder / FOLDERS["train"], check, fraction, tuple(notes))

@@ -13,23 +13,19 @@ from napari_eomt.formats.safe_paths import inside
 from napari_eomt.training.video_ctc import CtcSource
 from napari_eomt.training.video_documents import DocumentVideos, NumberedFrames
 from napari_eomt.training.video_sources import YtvisSource
-from napari_eomt.viewer.train_dataset import CHECK, LEARN
+from napari_eomt.viewer.train_dataset import CHECK, FOLDERS, LEARN
 from napari_eomt.viewer.train_folder import IMAGES, link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from napari_eomt.training.split import Choice
     from napari_eomt.training.video_sources import VideoSource
-
-_FOLDERS: dict[Choice, str] = {"train": "learn", "val": "check"}
+    from napari_eomt.viewer.train_dataset import Tell
 
 
 def write_parts(
-    source: VideoSource,
-    of: Mapping[str, Choice],
-    folder: Path,
-    tell: Callable[[int, int, str], None],
+    source: VideoSource, of: Mapping[str, Choice], folder: Path, tell: Tell
 ) -> tuple[Path, Path | None]:
     """Write the videos that learn, and those that check.
 
@@ -43,7 +39,7 @@ def write_parts(
         What each video is for.
     folder : Path
     tell : callable
-        Told how many frames of how many are written, and which.
+        Told of frames.
 
     Returns
     -------
@@ -58,7 +54,7 @@ def write_parts(
         If a file is not there, or cannot be written.
     """
     wanted: dict[Choice, set[str]] = {
-        part: {video for video, one in of.items() if one == part} for part in _FOLDERS
+        part: {video for video, one in of.items() if one == part} for part in FOLDERS
     }
     write: Any
     if isinstance(source, YtvisSource):
@@ -74,11 +70,7 @@ def write_parts(
 
 
 def _write_ytvis(
-    source: YtvisSource,
-    videos: set[str],
-    part: Choice,
-    folder: Path,
-    tell: Callable[[int, int, str], None],
+    source: YtvisSource, videos: set[str], part: Choice, folder: Path, tell: Tell
 ) -> Path:
     frames = list(zip(source.entries, source.files, strict=True))
     for k, (entry, path) in enumerate(frames):
@@ -93,14 +85,8 @@ def _write_ytvis(
     return path
 
 
-def _write_ctc(
-    source: CtcSource,
-    videos: set[str],
-    part: Choice,
-    folder: Path,
-    tell: Callable[[int, int, str], None],
-) -> Path:
-    target = folder / _FOLDERS[part]
+def _write_ctc(source: CtcSource, videos: set[str], part: Choice, folder: Path, tell: Tell) -> Path:
+    target = folder / FOLDERS[part]
     frames = list(zip(source.entries, source.files, strict=True))
     for k, (entry, path) in enumerate(frames):
         if entry.group in videos:
@@ -116,14 +102,10 @@ def _write_ctc(
 
 
 def _write_documents(
-    source: DocumentVideos,
-    videos: set[str],
-    part: Choice,
-    folder: Path,
-    tell: Callable[[int, int, str], None],
+    source: DocumentVideos, videos: set[str], part: Choice, folder: Path, tell: Tell
 ) -> Path:
     """Write documents anew: they know where their pixels are, wherever they themselves lie."""
-    target = folder / _FOLDERS[part]
+    target = folder / FOLDERS[part]
     target.mkdir(parents=True, exist_ok=True)
     for k, video in enumerate(sorted(videos)):
         tell(k, len(videos), video)

@@ -10,18 +10,18 @@ import numpy as np
 from napari_eomt.evaluation.truth import load_annotated
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.training.video_opened import videos_at, videos_of
-from napari_eomt.viewer.train_dataset import LearnRow, Prepared, typical_size
+from napari_eomt.viewer.train_dataset import LearnRow, Prepared, quiet, typical_size
 from napari_eomt.viewer.train_folder import FolderSource, common_folder
 from napari_eomt.viewer.train_video_parts import write_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_eomt.training.sources import ImageEntry
     from napari_eomt.training.video_opened import Videos
     from napari_eomt.training.video_sources import VideoSource
-    from napari_eomt.viewer.train_dataset import Parts
+    from napari_eomt.viewer.train_dataset import Parts, Tell
 
 _N_MEASURED, _N_FRAMES = 50, 3
 """Videos, and frames of each, in which objects are measured: the rest is like them."""
@@ -89,19 +89,11 @@ class VideoFolderSource:
         )
 
     def write(
-        self,
-        parts: Parts,
-        is_chosen: bool,
-        val_fraction: float,
-        folder: Path,
-        tell: Callable[[int, int, str], None] = lambda *_: None,
+        self, parts: Parts, is_chosen: bool, val_fraction: float, folder: Path, tell: Tell = quiet
     ) -> Prepared:
         """Return the dataset as it is or, if somebody chose among its videos, a part of it.
 
-        Raises
-        ------
-        EomtError
-            If a file is not there, or the part cannot be written.
+        See `LearnSource.write`.
         """
         if not is_chosen:
             return Prepared(self.path, None, val_fraction)
