@@ -12,24 +12,9 @@ from napari_eomt.models.load import load_segmenter
 from napari_eomt.settings import load_settings
 from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.widgets.dock import EomtDock
-from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import WorkerState
 
 WAIT_MS = 60_000
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture(scope="module")
-def client():
-    """One worker for all tests: a new one takes seconds to load torch."""
-    client = WorkerClient()
-    client.start()
-    yield client
-    client.close()
 
 
 @pytest.fixture

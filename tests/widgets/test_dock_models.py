@@ -20,23 +20,9 @@ from napari_eomt.synthetic import drawn_nuclei
 from napari_eomt.widgets.dock import EomtDock
 from napari_eomt.widgets.model_options import RunChoice
 from napari_eomt.widgets.run import Run
-from napari_eomt.worker.client import WorkerClient
 from napari_eomt.worker.messages import JobProgress, ModelRef
 
 WAIT_MS = 60_000
-
-
-@pytest.fixture(scope="module")
-def client():
-    client = WorkerClient()
-    client.start()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
 
 
 @pytest.fixture
