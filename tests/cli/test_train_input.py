@@ -260,8 +260,16 @@ def test_images_that_are_learnt_from_cannot_check(tmp_path, models):
     assert result.exit_code == 2
     (line,) = result.stderr.strip().splitlines()
     assert "3 of the 3 images that check are learnt from as well" in line
-    assert f"Take them out of {other}" in line
+    assert f"with --leave-out-copies, or take them out of {other}" in line
     assert not out.exists()
+    # Drawn alike, the one that checks is the first of those that learn.
+    check = Draft(tmp_path / "check", 1).save()
+    args = ["--val", check, "--leave-out-copies", "--model", models["whole"], "--out", out]
+    said = learnt(run(folder, *args), out)
+    assert "Of 3 images that were to learn 1 is the same as one that checks: left out" in said
+    split = json.loads((out / "split.json").read_text())
+    assert sorted(split["names"].values()) == ["im1.png", "im2.png"]
+    assert list(split["val_names"].values()) == ["im0.png"]
 
 
 def test_files_of_one_name_in_several_folders_are_several_images(tmp_path, models):

@@ -46,7 +46,7 @@ def test_youtube_vis_is_read_frame_by_frame(folder):
     assert isinstance(opened, OpenedVideos)
     source = opened.source
     assert [entry.group for entry in source.entries] == ["video 1"] * 4 + ["video 2"] * 4
-    assert [path.name for path in opened.files] == [f"{t:03d}.png" for t in range(4)] * 2
+    assert [path.name for path in opened.files.values()] == [f"{t:03d}.png" for t in range(4)] * 2
     for video in (1, 2):
         truth = drawn_tracks(4, (64, 64), 2, seed=video - 1)
         for t in range(4):

@@ -52,6 +52,14 @@ def train(
             "see --val-fraction."
         ),
     ] = None,
+    leave_out_copies: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-copies",
+            help="With --val: leave out of what is learnt the images that check as well, rather "
+            "than refuse both.",
+        ),
+    ] = False,
     device: Device = None,
     log: Annotated[
         Literal["tensorboard", "wandb"] | None,
@@ -87,6 +95,9 @@ def train(
         if resume:
             job.go_on(params, dataset, model)
         elif dataset is not None:
-            job.begin(dataset.expanduser(), params, model, device, val)
+            job.begin(
+                *(dataset.expanduser(), params, model, device, val),
+                leave_out_copies=leave_out_copies,
+            )
         if job.run(log):
             raise typer.Exit(INTERRUPTED)

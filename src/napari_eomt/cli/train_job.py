@@ -53,6 +53,8 @@ class TrainJob:
         model: str | None,
         device: str | None,
         val: Path | None,
+        *,
+        leave_out_copies: bool = False,
     ) -> None:
         """Prepare a new run; the settings say what is None.
 
@@ -73,6 +75,7 @@ class TrainJob:
             name,
             device=device or settings.device,
             val_dataset=None if val is None else val.expanduser(),
+            leave_out_copies=leave_out_copies,
         )
         self._run = begin_run(self.out, self._setup)
 

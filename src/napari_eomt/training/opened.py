@@ -109,8 +109,8 @@ class Opened:
         return tuple(map(str, self.data.file.problems))
 
     @property
-    def files(self) -> list[Path]:
-        """Files of its images."""
+    def files(self) -> dict[str, Path]:
+        """Files of its images, by their keys."""
         records = self.data.file.image_by_id
         return image_files(self.path, [records[int(e.key)] for e in self.source.entries])
 

@@ -10,7 +10,7 @@ from napari_eomt.formats.panoptic_file import PanopticFile
 from napari_eomt.models.locate import locate
 from napari_eomt.training.checkpoint import State, load_state
 from napari_eomt.training.clip_samples import ClipSet
-from napari_eomt.training.image_files import check_apart
+from napari_eomt.training.copies import check_apart, find_shared, join_copies, left_out_text
 from napari_eomt.training.labels import LabelMap, match_categories, with_background
 from napari_eomt.training.opened import Annotated, Opened, open_dataset
 from napari_eomt.training.resolve import resolve, resolve_for_network, training_task
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import Task
+    from napari_eomt.training.copies import Shared
     from napari_eomt.training.params import TrainParams
     from napari_eomt.training.runs import Run
 
@@ -75,6 +76,7 @@ def set_up(
     *,
     device: str = "auto",
     val_dataset: Annotated | Path | str | None = None,
+    leave_out_copies: bool = False,
 ) -> Setup:
     """Prepare a training from the start.
 
@@ -89,6 +91,9 @@ def set_up(
         As torch names them; "auto" takes the best there is.
     val_dataset : Dataset, PanopticFile, Videos, Path or str, optional
         With the images that check; by default some of the dataset's own do.
+    leave_out_copies : bool
+        Leave out what is learnt from and checks as well, rather than refuse it. Where some of the
+        dataset's own images check, those that are equal always learn together, or check.
 
     Raises
     ------
@@ -114,9 +119,12 @@ def set_up(
                 f"{checks.path} is what is learnt from: it cannot tell whether learning helped. "
                 "Leave it out, and some of its images check."
             )
-        check_apart(opened.files, checks.files, checks.path)
+        if not leave_out_copies:
+            check_apart(opened.files, checks.files, checks.path)
         val_names = {entry.key: entry.name for entry in checks.source.entries}
         train, val = tuple(groups), tuple(val_names)
+        if leave_out_copies:
+            train = _without_copies(train, find_shared(opened.files, checks.files), notes)
     else:
         fraction = params.val_fraction
         if opened.val_fraction is not None and fraction > 0:
@@ -124,9 +132,14 @@ def set_up(
         if isinstance(opened, OpenedVideos):
             parts = split_videos(groups, fraction, params.clip_length)
         else:
-            parts = split_images(groups, fraction)
+            parts = split_images(join_copies(groups, opened.files), fraction)
         train, val = parts.train, parts.val
         notes += parts.notes
+        if not isinstance(opened, OpenedVideos):
+            # Frames of stacks, which are not joined.
+            files = opened.files
+            learn, check = ({key: files[key] for key in part} for part in (train, val))
+            train = _without_copies(train, find_shared(learn, check), notes)
     if isinstance(opened, OpenedVideos):
         notes += check_tracks(opened.source, opened.path, train)
     labels = _labels(card.categories, opened, train, training_task(params, card))
@@ -185,6 +198,15 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     labels = _labels(learner.categories, opened, split.train, task)
     samples = _samples(opened, split.train, labels, plan.params, learner.card)
     return Setup(plan, split, samples, learner, checks.data, state, state.notes)
+
+
+def _without_copies(train: tuple[str, ...], shared: Shared, notes: list[str]) -> tuple[str, ...]:
+    """Return what is learnt from without what checks as well, and note how many are left out."""
+    if not shared.learn:
+        return train
+    left = shared.left_of(train)
+    notes.append(left_out_text(len(train) - len(left), len(train)))
+    return left
 
 
 def _samples(

@@ -32,6 +32,7 @@ def train(
     out: Path | str | None = None,
     device: str = "auto",
     val_dataset: Annotated | Path | str | None = None,
+    leave_out_copies: bool = False,
     resume: bool = False,
     on_progress: Callable[[TrainProgress], None] | None = None,
     **changes: Any,
@@ -52,6 +53,8 @@ def train(
         As torch names them; "auto" takes the best there is.
     val_dataset : Dataset, PanopticFile, Videos, Path or str, optional
         With the images that check; by default some of the dataset's own do.
+    leave_out_copies : bool
+        Leave out of what is learnt the images that check as well, rather than refuse both.
     resume : bool
         Go on with the run in `out`, with all that it was asked when it began.
     on_progress : callable, optional
@@ -86,6 +89,7 @@ def train(
             model,
             device=device,
             val_dataset=val_dataset,
+            leave_out_copies=leave_out_copies,
         )
         run = begin_run(folder, setup)
     steps = iter_train(setup, run)

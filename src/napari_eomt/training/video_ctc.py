@@ -94,9 +94,9 @@ class CtcSource(VideoSource):
             return self._document(table).segmentation(frame)
 
     @property
-    def files(self) -> list[Path]:
-        """Files of the frames."""
-        return [image for _, _, image in self._places.values()]
+    def files(self) -> dict[str, Path]:
+        """Files of the frames by their keys."""
+        return {key: image for key, (_, _, image) in self._places.items()}
 
     @property
     def tables(self) -> dict[str, Path]:

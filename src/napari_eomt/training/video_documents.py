@@ -132,16 +132,16 @@ class DocumentVideos(VideoSource):
             return self._document(folder)[0].segmentation(frame)
 
     @property
-    def files(self) -> list[Path]:
-        """Files of the frames."""
-        found: dict[Path, None] = {}
-        for folder, frame in self._places.values():
+    def files(self) -> dict[str, Path]:
+        """Files of the frames by their keys; those of one stack may be in one."""
+        found: dict[str, Path] = {}
+        for key, (folder, frame) in self._places.items():
             source = self._pixels[folder]
             if isinstance(source, NumberedFrames):
-                found[source.files[frame]] = None
+                found[key] = source.files[frame]
             elif Path(source.path).is_file():
-                found[Path(source.path)] = None
-        return list(found)
+                found[key] = Path(source.path)
+        return found
 
     @property
     def documents(self) -> dict[str, Path]:

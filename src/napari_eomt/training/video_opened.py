@@ -64,8 +64,8 @@ class OpenedVideos:
         return self.data.notes
 
     @property
-    def files(self) -> list[Path]:
-        """Files of the frames."""
+    def files(self) -> dict[str, Path]:
+        """Files of the frames, by their keys."""
         return self.data.source.files
 
     @property

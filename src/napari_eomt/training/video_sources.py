@@ -64,9 +64,9 @@ class VideoSource(ABC):
         """Read the tracks of a frame."""
 
     @property
-    def files(self) -> list[Path]:
-        """Files of the frames, if they are in files."""
-        return []
+    def files(self) -> dict[str, Path]:
+        """Files of the frames by their keys, if they are in files; several may be in one."""
+        return {}
 
 
 class YtvisSource(VideoSource):
@@ -148,9 +148,9 @@ class YtvisSource(VideoSource):
         return _renumbered(found, {s.id: ids[s.annotation_id or 0] for s in found.segments})
 
     @property
-    def files(self) -> list[Path]:
-        """Files of the frames."""
-        return [self._path(*place) for place in self._places.values()]
+    def files(self) -> dict[str, Path]:
+        """Files of the frames by their keys."""
+        return {key: self._path(*place) for key, place in self._places.items()}
 
     @property
     def coco(self) -> CocoFile:

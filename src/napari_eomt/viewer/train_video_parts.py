@@ -72,11 +72,11 @@ def write_parts(
 def _write_ytvis(
     source: YtvisSource, videos: set[str], part: Choice, folder: Path, tell: Tell
 ) -> Path:
-    frames = list(zip(source.entries, source.files, strict=True))
-    for k, (entry, path) in enumerate(frames):
+    files = source.files
+    for k, entry in enumerate(source.entries):
         if entry.group in videos:
-            tell(k, len(frames), entry.name)
-            link(path, inside(folder / IMAGES, entry.name))
+            tell(k, len(files), entry.name)
+            link(files[entry.key], inside(folder / IMAGES, entry.name))
     ids = {source.id_of(video) for video in videos}
     file = source.coco
     kept = replace(file, videos=[record for record in file.videos if record["id"] in ids])
@@ -87,14 +87,15 @@ def _write_ytvis(
 
 def _write_ctc(source: CtcSource, videos: set[str], part: Choice, folder: Path, tell: Tell) -> Path:
     target = folder / FOLDERS[part]
-    frames = list(zip(source.entries, source.files, strict=True))
-    for k, (entry, path) in enumerate(frames):
+    files = source.files
+    for k, entry in enumerate(source.entries):
         if entry.group in videos:
-            tell(k, len(frames), entry.name)
+            tell(k, len(files), entry.name)
+            path = files[entry.key]
             link(path, target / entry.group / IMAGES / path.name)
     for video in videos:
         table = source.tables[video]
-        images = set(source.files)
+        images = set(files.values())
         for path in table.parent.iterdir():
             if path.is_file() and path not in images:
                 link(path, target / video / path.name)
