@@ -50,6 +50,28 @@ class PanopticFile:
         found = self.file.annotations_of(image_id)
         return found[0] if found else None
 
+    def png_of(self, image_id: int) -> Path:
+        """Return the PNG of an image's segments.
+
+        Raises
+        ------
+        DataError
+            If it is not there, or the image was not annotated.
+        """
+        record = self.annotation_of(image_id)
+        if record is None:
+            raise DataError(
+                f"{self.path.name}: image {image_id} has no annotation, so no PNG of segments. "
+                "Annotate it, or leave the image out."
+            )
+        path = self.folder / str(record["file_name"])
+        if not path.is_file():
+            raise DataError(
+                f"Image {image_id}: there is no file {record['file_name']!r} in {self.folder}, "
+                "the PNG of its segments. Put the PNGs there."
+            )
+        return path
+
 
 def load_panoptic(
     path: Path,

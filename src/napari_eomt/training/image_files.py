@@ -8,14 +8,14 @@ from napari_eomt.errors import DataError
 from napari_eomt.formats.dataset_images import find_image, image_file, roots_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from napari_eomt.formats.coco_checks import Record
 
 
 def check_files(
-    path: Path, records: Sequence[Record], others: Mapping[int, Path] | None = None
+    path: Path, records: Sequence[Record], other: Callable[[int], Path] | None = None
 ) -> None:
     """Check that the files of a dataset's images are there, all at once rather than one by one.
 
@@ -25,8 +25,8 @@ def check_files(
         The dataset's JSON.
     records : sequence of dict
         Its images.
-    others : dict of int to Path, optional
-        What each image needs besides, by its id: the PNG of its segments.
+    other : callable, optional
+        Finds what each image needs besides, by its id: the PNG of its segments.
 
     Raises
     ------
@@ -38,15 +38,10 @@ def check_files(
     for record in records:
         try:
             image_file(roots, record)
+            if other is not None:
+                other(record["id"])
         except DataError as error:
             missing.append(str(error))
-            continue
-        other = None if others is None else others[record["id"]]
-        if other is not None and not other.is_file():
-            missing.append(
-                f"Image {record['id']}: there is no file {other.name!r} in {other.parent}. Put "
-                "the PNGs of the segments there."
-            )
     if missing:
         raise DataError(
             f"The files of {len(missing)} of {len(records)} images cannot be found. The first: "

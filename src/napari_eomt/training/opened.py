@@ -55,9 +55,7 @@ class PanopticSource:
         self.categories = self._truth.categories
         records = [panoptic.file.image_by_id[image_id] for image_id in self._truth.image_ids]
         self.entries: tuple[ImageEntry, ...] = tuple(map(entry_of, records))
-        annotations = {i: panoptic.annotation_of(i) or {} for i in self._truth.image_ids}
-        pngs = {i: panoptic.folder / one["file_name"] for i, one in annotations.items()}
-        check_files(panoptic.path, records, pngs)
+        check_files(panoptic.path, records, panoptic.png_of)
 
     def frame(self, key: str) -> Frame:
         """Read the pixels of an image.

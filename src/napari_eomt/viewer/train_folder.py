@@ -12,7 +12,7 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.evaluation.truth import load_annotated
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_panoptic import PanopticFile
-from napari_eomt.formats.dataset_images import find_image, roots_of
+from napari_eomt.formats.dataset_images import image_file, roots_of
 from napari_eomt.formats.safe_paths import inside
 from napari_eomt.formats.splits import group_of
 from napari_eomt.viewer.train_dataset import LearnRow, Prepared, quiet, typical_size, with_parts
@@ -89,13 +89,7 @@ class FolderSource:
                 continue
             name = str(record.get("file_name"))
             tell(k, len(self._images), name)
-            source = find_image(roots, record)
-            if source is None:
-                raise DataError(
-                    f"Image {record['id']}: there is no file {name!r} in {roots[0]} or {roots[1]}. "
-                    "Put it there, or leave the image out."
-                )
-            link(source, inside(folder / IMAGES, name, record["id"]))
+            link(image_file(roots, record), inside(folder / IMAGES, name, record["id"]))
             ids[int(record["id"])] = part
         prepared = with_parts(self._file, folder, ids)
         self._link_pngs(prepared, ids)
@@ -110,14 +104,8 @@ class FolderSource:
             place, record = places[part], self._data.annotation_of(image_id)
             if place is None or record is None:
                 continue
-            name = record["file_name"]
-            source = self._data.folder / name
-            if not source.is_file():
-                raise DataError(
-                    f"Image {image_id}: there is no file {name!r} in {self._data.folder}, the PNG "
-                    "of its segments. Put it there, or leave the image out."
-                )
-            link(source, inside(place.with_suffix(""), name, image_id))
+            target = inside(place.with_suffix(""), record["file_name"], image_id)
+            link(self._data.png_of(image_id), target)
 
     def _row(self, group: str, name: str, records: Sequence[Record]) -> LearnRow:
         found: Counter[Category] = Counter()
