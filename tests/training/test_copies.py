@@ -107,7 +107,9 @@ def add_copies(dataset, n):
         name = f"copy of {record['file_name']}"
         shutil.copy(dataset / "images" / record["file_name"], dataset / "images" / name)
         image_id = 100 + record["id"]
-        content["images"].append(record | {"id": image_id, "file_name": name})
+        copy = record | {"id": image_id, "file_name": name}
+        copy.pop("source", None)  # by which both would be of one stack
+        content["images"].append(copy)
         content["annotations"] += [
             one | {"id": 1000 + one["id"], "image_id": image_id}
             for one in content["annotations"]

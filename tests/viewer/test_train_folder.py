@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from tests.training.drawn import save_nuclei
 from tests.training.drawn_panoptic import SIZE, drawn_ids, pixels_of, save_panoptic_set
+from tests.training.test_copies import add_copies
 
 from napari_eomt.errors import DataError
 from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
+from napari_eomt.training.copies import find_shared, join_copies
 from napari_eomt.training.opened import open_dataset
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.sources import DatasetSource
@@ -48,6 +50,42 @@ def test_a_dataset_is_read_where_it_is_unless_somebody_chose(tmp_path):
         assert os.stat(here).st_ino == os.stat(there).st_ino  # a link: no second copy
         one, other = (d.document(image_id) for d in (part, before))
         np.testing.assert_array_equal(one.id_maps, other.id_maps)
+
+
+def test_copies_learn_together_or_check_as_the_command_splits_them(tmp_path):
+    path = save_nuclei(tmp_path / "set", n_images=4)
+    add_copies(path, 4)
+    source = FolderSource(path)
+    assert len({row.group for row in source.rows}) == 4
+    opened = open_dataset(path)
+    groups = join_copies({e.key: e.group for e in opened.source.entries}, opened.files)
+    keys = {e.key: e.group for e in opened.source.entries}
+    for fraction in (0.2, 0.4, 0.6):
+        parts = parts_of(source.rows, fraction, {})
+        split = split_images(groups, fraction)
+        assert {k for k, part in parts.of.items() if part == "val"} == {keys[k] for k in split.val}
+        for k in range(4):
+            assert parts.of[f"drawn{k}"] == parts.of[f"copy of drawn{k}.png"]
+    # One of them is chosen: the other goes with it.
+    for part in ("train", "val"):
+        parts = parts_of(source.rows, 0.4, {"copy of drawn1.png": part})
+        assert parts.of["drawn1"] == part
+        assert not parts.notes
+
+
+def test_a_copy_that_is_to_learn_is_left_out_if_the_other_is_to_check(tmp_path):
+    path = save_nuclei(tmp_path / "set", n_images=4)
+    add_copies(path, 2)
+    source = FolderSource(path)
+    parts = parts_of(source.rows, 0.0, {"copy of drawn1.png": "train", "drawn1": "val"})
+    assert parts.of["drawn1"] == "val"
+    assert parts.of["copy of drawn1.png"] == "none"
+    (note,) = parts.notes
+    assert note.startswith("Of 5 images that were to learn 1 is the same as one that checks: left")
+    prepared = source.write(parts, True, 0.0, tmp_path / "part")
+    learn, check = open_dataset(prepared.dataset), open_dataset(prepared.val)
+    assert not find_shared(learn.files, check.files).learn
+    assert len(learn.files) == 4
 
 
 def test_images_are_copied_where_the_disk_has_no_links(tmp_path, monkeypatch):

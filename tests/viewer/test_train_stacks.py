@@ -45,7 +45,9 @@ def test_stacks_are_written_as_they_are(tmp_path, dtype):
     told = []
     prepared = source.write(parts, False, 0.2, tmp_path, lambda *what: told.append(what))
     assert told[0] == (0, 6, "dish.0/a")
-    assert prepared.arguments() == [str(tmp_path / "learn"), "--val", str(tmp_path / "check")]
+    assert prepared.arguments() == [
+        *(str(tmp_path / "learn"), "--val", str(tmp_path / "check"), "--leave-out-copies")
+    ]
     for path, (_, _, video) in ((prepared.dataset, items[0]), (prepared.val, items[1])):
         written = open_dataset(path).source
         assert len(written.entries) == 6

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+from PIL import Image
 from tests.widgets.learn_page import (
     WAIT_MS,
     learn,
@@ -234,6 +235,40 @@ def test_what_cannot_be_learnt_is_said_and_leaves_nothing(qtbot, make_dock, draw
     assert page.view.copy_details.isVisible()
     qtbot.waitUntil(lambda: not list((tmp_path / "runs").iterdir()), timeout=WAIT_MS)
     assert page.new.learn.isEnabled()
+
+
+def test_the_same_image_twice_does_not_stop_a_training(qtbot, make_dock, tmp_path):
+    """Two images of an open folder are one file; both are decided, and one of them checks."""
+    folder = tmp_path / "plate"
+    folder.mkdir()
+    drawn = [drawn_nuclei((96, 96), 5, seed=k) for k in range(4)]
+    for k in range(5):
+        Image.fromarray(drawn[k % 4][0]).save(folder / f"well{k}.png")  # the last is the first
+    dock = make_dock(undecided="ignore")
+    page = dock.train
+    assert dock.folder.open_folder(folder)
+    for k in range(5):
+        dock.folder.open(k)
+        layer = dock.folder.layer
+        roles = guess_roles(layer)
+        source = LayerSource(layer, roles)
+        result = dock.results.create(f"well{k}", layer, roles, source, [Category(1, "nucleus")])
+        segments = tuple(Segment(i, 1) for i in range(1, 6))
+        result.propose(0, Segmentation(drawn[k % 4][1], segments), "Segment")
+        places = [(0, i) for i in result.document.segments(0)]
+        result.session.do(operations.set_status(result.document, places, Status.ACCEPTED))
+    page.data.choose_kind("folder")
+    page.data.refresh()
+    page.data._on_choose("train", [row.key for row in page.data._rows])
+    page.data._on_choose("val", [page.data._rows[4].key])
+    qtbot.waitUntil(page.new.learn.isEnabled, timeout=WAIT_MS)
+    page.new.learn.click()
+    news = wait_for(qtbot, page, "finished")
+    names = [news.split.names[key].rpartition("/")[2] for key in news.split.train]
+    assert sorted(names) == ["well1.png", "well2.png", "well3.png"]
+    assert (
+        "Of 4 images that were to learn 1 is the same as one that checks" in page.view.state.text()
+    )
 
 
 def test_a_stop_before_the_first_step_leaves_nothing(qtbot, make_dock, drawn_set, tmp_path):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from napari_eomt.formats.coco_file import CocoFile, save_coco
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_split import KEY
+from napari_eomt.training.copies import left_out_text
 from napari_eomt.training.sources import decided_frames
 from napari_eomt.training.split import Choice, split_images
 from napari_eomt.training.video_split import split_in_time, why_no_time_split
@@ -57,6 +58,9 @@ class LearnRow:
         How many objects and regions there are of each category, where that is known.
     is_video : bool
         Whether the frames are learnt from as a video, with the tracks in it.
+    group : str
+        The same for images that are copies of each other, where that is known: these learn
+        together, or check.
     """
 
     key: str
@@ -68,6 +72,7 @@ class LearnRow:
     n_regions: int = 0
     found: Mapping[Category, int] | None = field(default=None, compare=False, repr=False)
     is_video: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,8 @@ class Prepared:
     def arguments(self) -> list[str]:
         """Return it as the command takes it."""
         if self.val is not None:
-            return [str(self.dataset), "--val", str(self.val)]
+            # The page has made both parts, and nobody could take an image out of one.
+            return [str(self.dataset), "--val", str(self.val), "--leave-out-copies"]
         return [str(self.dataset), "--val-fraction", f"{self.val_fraction:g}"]
 
 
@@ -164,6 +170,8 @@ def parts_of(
 ) -> Parts:
     """Decide what each row is for: as a person chose, else by its name.
 
+    What is chosen to learn and is a copy of what is chosen to check is left out.
+
     Parameters
     ----------
     rows : sequence of LearnRow
@@ -180,14 +188,20 @@ def parts_of(
         If there is nothing to learn from.
     """
     sizes = {row.key: max(1, row.n_images) for row in rows}
-    found = split_images({row.key: row.key for row in rows}, val_fraction, choices, sizes)
+    groups = {row.key: row.group or row.key for row in rows}
+    checking = {groups[key] for key, part in choices.items() if part == "val" and key in groups}
+    copies = [k for k, part in choices.items() if part == "train" and groups.get(k) in checking]
+    found = split_images(groups, val_fraction, {**choices, **dict.fromkeys(copies, "none")}, sizes)
+    notes = list(found.notes)
+    if copies:
+        notes.insert(0, left_out_text(len(copies), len(found.train) + len(copies)))
     of: dict[str, Choice] = {row.key: "none" for row in rows}
     for key in found.train:
         of[key] = "train"
     for key in found.val:
         of[key] = "val"
     if not any(row.is_video for row in rows):
-        return Parts(of, found.notes)
+        return Parts(of, tuple(notes))
     if found.val or val_fraction <= 0:
         return Parts(of)
     left = [row for row in rows if of[row.key] == "train"]

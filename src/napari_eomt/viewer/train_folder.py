@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from napari_eomt.formats.coco_panoptic import PanopticFile
 from napari_eomt.formats.dataset_images import image_file, roots_of
 from napari_eomt.formats.safe_paths import inside
 from napari_eomt.formats.splits import group_of
+from napari_eomt.training.copies import join_copies
+from napari_eomt.training.image_files import image_files
 from napari_eomt.viewer.train_dataset import LearnRow, Prepared, quiet, typical_size, with_parts
 
 if TYPE_CHECKING:
@@ -62,8 +65,18 @@ class FolderSource:
         for record in images:
             groups.setdefault(group_of(record), []).append(record)
         prefix = common_folder(groups)
+        files = image_files(self.path, images)
+        # As the command does, which decides itself if nobody chooses.
+        same = join_copies(
+            {group: group for group in groups},
+            {
+                group: files[key]
+                for group, records in groups.items()
+                if len(records) == 1 and (key := str(records[0]["id"])) in files
+            },
+        )
         self.rows = tuple(
-            self._row(group, group.removeprefix(prefix), records)
+            replace(self._row(group, group.removeprefix(prefix), records), group=same[group])
             for group, records in groups.items()
         )
 
