@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_eomt.errors import DataError
 from napari_eomt.evaluation.categories import category_map
@@ -20,7 +20,7 @@ from napari_eomt.evaluation.predictions import Predicted, detections_of, open_pr
 from napari_eomt.evaluation.summary import make_report
 from napari_eomt.evaluation.truth import Truth, open_truth
 from napari_eomt.inference.params import PredictParams
-from napari_eomt.inference.progress import Progress
+from napari_eomt.inference.progress import Progress, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from napari_eomt.inference.trunk_cache import TrunkCache
     from napari_eomt.models.segmenter import Segmenter
     from napari_eomt.structures.segments import Segmentation, Task
-
-Result = TypeVar("Result")
 
 
 class Source(Protocol):
@@ -75,7 +73,7 @@ class ModelSource:
 
         pixels = self._truth.image(image_id)
         try:
-            prediction = _result(
+            prediction = result_of(
                 iter_predict(pixels, self._segmenter, self._params, trunks=self._trunks)
             )
         except DataError as error:  # which does not know the image's name
@@ -151,7 +149,7 @@ def evaluate(
         any_category=any_category,
         redraw_iou=redraw_iou,
     )
-    return _result(steps)
+    return result_of(steps)
 
 
 def source_of(
@@ -313,13 +311,3 @@ def _measure(truth: Truth, image_id: int, predicted: Predicted, rules: Rules) ->
 
 def _default_task(truth: Truth) -> Task:
     return "panoptic" if truth.void == "unlabelled" else "instance"
-
-
-def _result(steps: Generator[Progress, None, Result]) -> Result:
-    """Return what the steps lead to."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result

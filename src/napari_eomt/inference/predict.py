@@ -12,7 +12,7 @@ from napari_eomt.inference.object_size import iter_measure
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import is_tiled, make_plan, task_of
 from napari_eomt.inference.preprocess import resize, to_rgb8
-from napari_eomt.inference.progress import Progress
+from napari_eomt.inference.progress import Progress, result_of
 from napari_eomt.inference.proposals import Proposals, changed
 
 if TYPE_CHECKING:
@@ -202,9 +202,4 @@ def _run(
     steps = iter_predict(
         image, segmenter, changed(params or PredictParams(), changes), keep_bytes=keep_bytes
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            prediction: Prediction = stop.value
-            return prediction
+    return result_of(steps)

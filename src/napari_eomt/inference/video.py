@@ -14,6 +14,7 @@ from napari_eomt.errors import DataError
 from napari_eomt.inference.params import PredictParams
 from napari_eomt.inference.plan import task_of
 from napari_eomt.inference.predict import iter_predict
+from napari_eomt.inference.progress import result_of
 from napari_eomt.inference.proposals import changed
 from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.tracks import Linker
@@ -379,12 +380,8 @@ def _iter_video(
 ) -> Iterator[Segmentation]:
     with closing(frames):  # type: ignore[type-var]
         for i, frame in frames:
-            steps = tracker.iter_frame(frame)
             try:
-                while True:
-                    next(steps)
-            except StopIteration as stop:
-                found: VideoFrame = stop.value
+                found = result_of(tracker.iter_frame(frame))
             except DataError as error:
                 raise DataError(f"Frame {i}: {error}") from error
             yield found.segmentation

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from napari_eomt.inference.progress import result_of
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -84,9 +86,4 @@ class Outcome:
 
 def drive(steps: Generator[TrainProgress, None, Outcome]) -> Outcome:
     """Run a training to its end, and return what came of it."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            outcome: Outcome = stop.value
-            return outcome
+    return result_of(steps)

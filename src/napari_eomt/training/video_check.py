@@ -13,6 +13,7 @@ from napari_eomt.evaluation.video_frames import iter_overlaps
 from napari_eomt.evaluation.video_identity import IdentityCounter, IdentityQuality
 from napari_eomt.formats.coco_file import CocoFile
 from napari_eomt.inference.plan import task_of
+from napari_eomt.inference.progress import result_of
 from napari_eomt.inference.track_params import TrackParams
 from napari_eomt.inference.video import VideoTracker
 from napari_eomt.models.load import load_segmenter
@@ -152,7 +153,7 @@ class _Tracked:
             self._counters.append(IdentityCounter())
         self._last = image_id
         try:
-            found = _result(self._tracker.iter_frame(self._frames.image(image_id))).segmentation
+            found = result_of(self._tracker.iter_frame(self._frames.image(image_id))).segmentation
         except DataError as error:  # which does not know the frame's name
             raise DataError(f"{self._frames.name(image_id)}: {error}") from error
         key = self._frames.keys[image_id]
@@ -177,11 +178,3 @@ def _has_undecided(truth: VideoTruth) -> bool:
         for image_id in truth.image_ids
         for segment in truth.segmentation(image_id).segments
     )
-
-
-def _result(steps: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
