@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_eomt.structures.id_maps import id_dtype
-from napari_eomt.training.augment import draw_orientation, oriented, padded
+from napari_eomt.training.augment import oriented, padded
 from napari_eomt.training.clip_views import draw_drift, draw_frames
 from napari_eomt.training.samples import CACHE_BYTES, Sample, SampleSet
 from napari_eomt.training.video_sources import VideoSource
@@ -94,11 +94,7 @@ class ClipSet(SampleSet):
         self._clips: list[list[tuple[str, View | None]]] = []
         for name, frames in self._videos.items():
             shape, size = self._entries[frames[0]].shape, self._size_of(name)
-            views: list[View] | list[None] = (
-                self._look.grid(shape, size)
-                if params.views == "grid"
-                else [None] * self._look.n_views(shape, size)
-            )
+            views = self._views_of(shape, size)
             n_clips = ceil(len(frames) / params.clip_length)
             self._clips.append([(name, view) for view in views for _ in range(n_clips)])
         self._n = sum(map(len, self._clips))
@@ -119,8 +115,7 @@ class ClipSet(SampleSet):
         name, view = self._clip_order(epoch)[k]
         keys, length = self._videos[name], self._params.clip_length
         rng = np.random.default_rng([self._params.seed, epoch, k, _SAMPLE])
-        orientation = draw_orientation(rng, self._flips)
-        change = None if self._jitter is None else self._jitter.draw(rng)
+        orientation, change = self._draw_changes(rng)
         chosen = draw_frames(rng, len(keys), length, self._params.clip_stride)
         is_still = rng.random() < self._params.still_clips or len(keys) == 1
         drifts = draw_drift(rng, length) if is_still else None

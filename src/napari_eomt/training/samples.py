@@ -124,9 +124,8 @@ class SampleSet:
         by_key = {entry.key: entry for entry in source.entries}
         self._entries = {key: by_key[key] for key in keys}
         entries = list(self._entries.values())
-        is_grid = params.views == "grid"
         # The tiles of a grid are known only with the size of each image's objects.
-        limit = None if is_grid else MAX_SURVEYED
+        limit = None if params.views == "grid" else MAX_SURVEYED
         self.survey = survey(source, entries, labels, self._task, params, max_images=limit)
         self._look = Look(card, params, self.survey.object_size)
         self._random = RandomViews(card, params)
@@ -134,12 +133,7 @@ class SampleSet:
         self._flips = flips(params, card)
         self._views: list[list[tuple[str, View | None]]] = []
         for entry in entries:
-            size = self.survey.object_sizes.get(entry.key)
-            views: list[View] | list[None] = (
-                self._look.grid(entry.shape, size)
-                if is_grid
-                else [None] * self._look.n_views(entry.shape, size)
-            )
+            views = self._views_of(entry.shape, self.survey.object_sizes.get(entry.key))
             self._views.append([(entry.key, view) for view in views])
         self._n = sum(map(len, self._views))
         self._images = ImageCache(self._load, cache_bytes)
@@ -170,14 +164,24 @@ class SampleSet:
         key, view = self._order(epoch)[k]
         image = self._images.get(key)
         rng = np.random.default_rng([self._params.seed, epoch, k, _SAMPLE])
-        orientation = draw_orientation(rng, self._flips)
-        change = None if self._jitter is None else self._jitter.draw(rng)
+        orientation, change = self._draw_changes(rng)
         is_fixed = view is not None and change is None
         if view is None:
             zoom = self._look.base_zoom(image.truth.shape, image.truth.object_size)
             view = self._random.draw(rng, image.truth, zoom)
         view = replace(view, orientation=orientation)
         return make_sample(image, view, self._card, change, key=key, is_fixed=is_fixed)
+
+    def _views_of(self, shape: tuple[int, int], size: float | None) -> list[View | None]:
+        """Return the views of an image with objects of a size; None for one to draw at random."""
+        if self._params.views == "grid":
+            return list(self._look.grid(shape, size))
+        return [None] * self._look.n_views(shape, size)
+
+    def _draw_changes(self, rng: np.random.Generator) -> tuple[int, ColorChange | None]:
+        """Draw how a sample is turned, and how its colours change."""
+        orientation = draw_orientation(rng, self._flips)
+        return orientation, None if self._jitter is None else self._jitter.draw(rng)
 
     def _draw_order(self, epoch: int) -> list[tuple[str, View | None]]:
         """Shuffle images, and among each few the views.
