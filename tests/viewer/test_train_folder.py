@@ -81,7 +81,10 @@ def test_a_copy_that_is_to_learn_is_left_out_if_the_other_is_to_check(tmp_path):
     assert parts.of["drawn1"] == "val"
     assert parts.of["copy of drawn1.png"] == "none"
     (note,) = parts.notes
-    assert note.startswith("Of 5 images that were to learn 1 is the same as one that checks: left")
+    assert note == (
+        "Of 5 images that were to learn 1 is the same as one that checks, left out: "
+        "copy of drawn1.png."
+    )
     prepared = source.write(parts, True, 0.0, tmp_path / "part")
     learn, check = open_dataset(prepared.dataset), open_dataset(prepared.val)
     assert not find_shared(learn.files, check.files).learn

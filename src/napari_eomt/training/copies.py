@@ -103,22 +103,28 @@ def check_apart(learn: Mapping[str, Path], check: Mapping[str, Path], where: Pat
     same = find_shared(learn, check).check
     if not same:
         return
-    shown = [f"{check[key]} is {learn[other]}" for key, other in list(same.items())[:_N_NAMED]]
-    more = f", and {len(same) - _N_NAMED} more" if len(same) > _N_NAMED else ""
+    shown = _listed([f"{check[key]} is {learn[other]}" for key, other in same.items()])
     raise DataError(
         f"{len(same)} of the {len(check)} images that check are learnt from as well: "
-        f"{', '.join(shown)}{more}. They cannot tell whether learning helped. Leave them out of "
+        f"{shown}. They cannot tell whether learning helped. Leave them out of "
         f"what is learnt with --leave-out-copies, or take them out of {where}; or leave the other "
         "dataset out, and some images of the first check."
     )
 
 
-def left_out_text(n: int, n_all: int) -> str:
-    """Say how many images that would learn are left out, for people; empty if none is."""
-    if not n:
-        return ""
+def left_out_text(names: Sequence[str], n_all: int) -> str:
+    """Say which images that would learn are left out, for people.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What they are called; at least one.
+    n_all : int
+        How many were to learn, with these.
+    """
+    n = len(names)
     same = "1 is the same as one that checks" if n == 1 else f"{n} are the same as ones that check"
-    return f"Of {n_all} images that were to learn {same}: left out, for that would be no check."
+    return f"Of {n_all} images that were to learn {same}, left out: {_listed(names)}."
 
 
 def join_copies(groups: Mapping[str, str], files: Mapping[str, Path]) -> dict[str, str]:
@@ -146,6 +152,11 @@ def join_copies(groups: Mapping[str, str], files: Mapping[str, Path]) -> dict[st
         # The one that checks first: what has checked a model is not learnt from when a copy comes.
         joined |= dict.fromkeys(same, min((groups[key] for key in same), key=rank_of))
     return joined
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+    return ", ".join(names[:_N_NAMED]) + more
 
 
 def _equal(

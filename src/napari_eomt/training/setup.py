@@ -124,7 +124,7 @@ def set_up(
         val_names = {entry.key: entry.name for entry in checks.source.entries}
         train, val = tuple(groups), tuple(val_names)
         if leave_out_copies:
-            train = _without_copies(train, find_shared(opened.files, checks.files), notes)
+            train = _without_copies(names, train, find_shared(opened.files, checks.files), notes)
     else:
         fraction = params.val_fraction
         if opened.val_fraction is not None and fraction > 0:
@@ -139,7 +139,7 @@ def set_up(
             # Frames of stacks, which are not joined.
             files = opened.files
             learn, check = ({key: files[key] for key in part} for part in (train, val))
-            train = _without_copies(train, find_shared(learn, check), notes)
+            train = _without_copies(names, train, find_shared(learn, check), notes)
     if isinstance(opened, OpenedVideos):
         notes += check_tracks(opened.source, opened.path, train)
     labels = _labels(card.categories, opened, train, training_task(params, card))
@@ -200,12 +200,14 @@ def set_up_again(run: Run, changes: dict[str, Any] | None = None) -> Setup:
     return Setup(plan, split, samples, learner, checks.data, state, state.notes)
 
 
-def _without_copies(train: tuple[str, ...], shared: Shared, notes: list[str]) -> tuple[str, ...]:
-    """Return what is learnt from without what checks as well, and note how many are left out."""
+def _without_copies(
+    names: Mapping[str, str], train: tuple[str, ...], shared: Shared, notes: list[str]
+) -> tuple[str, ...]:
+    """Return what is learnt from without what checks as well, and note what is left out."""
     if not shared.learn:
         return train
     left = shared.left_of(train)
-    notes.append(left_out_text(len(train) - len(left), len(train)))
+    notes.append(left_out_text([names[key] for key in shared.learn], len(train)))
     return left
 
 

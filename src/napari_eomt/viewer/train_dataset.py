@@ -194,7 +194,8 @@ def parts_of(
     found = split_images(groups, val_fraction, {**choices, **dict.fromkeys(copies, "none")}, sizes)
     notes = list(found.notes)
     if copies:
-        notes.insert(0, left_out_text(len(copies), len(found.train) + len(copies)))
+        names = [row.name for row in rows if row.key in copies]
+        notes.insert(0, left_out_text(names, len(found.train) + len(copies)))
     of: dict[str, Choice] = {row.key: "none" for row in rows}
     for key in found.train:
         of[key] = "train"
