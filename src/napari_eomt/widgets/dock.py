@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info
 from napari.utils.theme import get_theme
 from pydantic import ValidationError
-from qtpy.QtCore import QEvent, QTimer, Signal
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -37,6 +37,7 @@ from napari_eomt.widgets.cheat_sheet import CheatSheet
 from napari_eomt.widgets.closing import ClosingGuard
 from napari_eomt.widgets.current import Current
 from napari_eomt.widgets.dock_memory import DockMemory, saved_choices, saved_params
+from napari_eomt.widgets.dock_news import DockNews
 from napari_eomt.widgets.doubt_colors import DoubtColors
 from napari_eomt.widgets.export import ExportPage
 from napari_eomt.widgets.fold import Fold
@@ -53,7 +54,7 @@ from napari_eomt.widgets.predict import SegmentPage
 from napari_eomt.widgets.prefetch import Prefetch
 from napari_eomt.widgets.review import ReviewStrip
 from napari_eomt.widgets.review_choice import BELOW
-from napari_eomt.widgets.saving import SavingStrip, lost_text
+from napari_eomt.widgets.saving import SavingStrip
 from napari_eomt.widgets.track_tools import TrackTools
 from napari_eomt.widgets.train import TrainPage
 from napari_eomt.widgets.worker_candidates import WorkerCandidates
@@ -64,14 +65,11 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from qtpy.QtGui import QCloseEvent
 
-    from napari_eomt.annotation.sessions import Recoverable
     from napari_eomt.models.card import ModelCard
-    from napari_eomt.widgets.download_job import JobFailure
     from napari_eomt.worker.messages import ModelRef
 
 MIN_WIDTH = 300
 SAVE_MS = 500
-_LEARN, _WORK = "learning", "unsaved work"  # what errors are about that no other job ends
 
 
 class EomtDock(QWidget):
@@ -85,7 +83,6 @@ class EomtDock(QWidget):
         Of a worker that outlives the dock; by default the dock has its own.
     """
 
-    _work_problem = Signal(str)
     _shown_model = ""
     # Qt sends events before __init__ is through.
     _is_docked = False
@@ -185,13 +182,11 @@ class EomtDock(QWidget):
         self._save_timer.setSingleShot(True)
         self._save_timer.setInterval(SAVE_MS)
         self._save_timer.timeout.connect(self._save)
+        self.news = DockNews(self)
         self.image.changed.connect(self._on_image)
         self.model.changed.connect(self._on_model)
-        self.model.refused.connect(self.bar.show_error)
         self.model.dialog_requested.connect(self.show_models)
         self.library.renamed.connect(self.options.rename)
-        self.library.arrived.connect(self._on_arrived)
-        self.library.failed.connect(self._on_library_failed)
         self.page.view_timed.connect(self.options.show_seconds)
         self.page.links_found.connect(self.tracks.links.know)
         self.options.changed.connect(self._on_model)
@@ -200,29 +195,12 @@ class EomtDock(QWidget):
         self.page.sample_requested.connect(self._on_sample)
         self.page.axes.changed.connect(self._follow)
         self.annotate.sample_requested.connect(self._on_sample)
-        self.annotate.said.connect(self.runner.say)
         self.annotate.draw_requested.connect(self.start_drawing)
         self.annotate.segment_requested.connect(self.page.run_frame)
-        self.current.refused.connect(self.bar.show_error)
-        self.images.said.connect(self.runner.say)
-        self.images.failed.connect(self.bar.show_error)
-        self.opened.failed.connect(self.bar.show_error)
-        self.export.said.connect(self.runner.say)
         self.export.review_requested.connect(self.review_left)
         self.export.settings_changed.connect(self._save_timer.start)
-        self.train.said.connect(self.runner.say)
-        self.train.failed.connect(
-            lambda message, details: self.bar.show_error(message, details, _LEARN)
-        )
-        self.train.begun.connect(lambda: self.bar.forget_error(_LEARN))
         self.train.review_requested.connect(lambda: self.show_page("correct"))
-        self.train.used.connect(self._on_taught)
         self.train.settings_changed.connect(self._save_timer.start)
-        self.saving.said.connect(self.runner.say)
-        self.saving.failed.connect(self.bar.show_error)
-        self._work_problem.connect(self._on_work_problem)
-        # Told in the thread that writes; a Qt signal brings it to the window's.
-        self.work.problem_changed.connect(self._work_problem.emit)
         self.results.changed.connect(self._forget_doubts)
         self.tabs.currentChanged.connect(self._on_tab)
         napari_viewer.layers.selection.events.active.connect(self._on_active)
@@ -239,14 +217,8 @@ class EomtDock(QWidget):
         self._on_model()
         self._on_image()
         self.guard.attach_later()
-        self.saving.look_for_lost_work(self._offer_lost_work)
-        if self.model.missed:
-            self.bar.show_message(
-                f"{self.model.missed} is no longer on this computer: {self.model.model} takes its "
-                "place.",
-                "Models…",
-                self.show_models,
-            )
+        self.saving.look_for_lost_work(self.news.offer_lost_work)
+        self.news.say_missed()
 
     def show_models(self) -> None:
         """Open the window of all models."""
@@ -298,23 +270,10 @@ class EomtDock(QWidget):
         except ValidationError:
             return PredictParams()
 
-    def _offer_lost_work(self, row: Recoverable) -> None:
-        self.bar.show_message(
-            f"Unsaved work of last time: {lost_text(row)}. It stays under Correct → Open.",
-            "Restore",
-            lambda: self.saving.restore_work(row),
-        )
-
     def _forget_doubts(self) -> None:
         keys = {result.key for result in self.results}
         self.doubts.keep(keys)
         self.tracks.links.keep(keys)
-
-    def _on_work_problem(self, problem: str) -> None:
-        if problem:
-            self.bar.show_error(problem, about=_WORK)
-        else:
-            self.bar.forget_error(_WORK)
 
     def _say_unsaved(self) -> None:
         unsaved = self.work.unsaved
@@ -480,29 +439,6 @@ class EomtDock(QWidget):
         # Loaded now, it is warm when it is needed.
         self.jobs.client.load(ref)
         self._save_timer.start()
-
-    def _on_arrived(self, name: str) -> None:
-        if self._is_unseen() and not self.page.is_running and name != self.model.model:
-            self.bar.show_message(
-                f"{name} is on this computer.", "Use it", lambda: self.model.choose(name)
-            )
-
-    def _on_taught(self, text: str, take_back: object) -> None:
-        self.show_page("segment")
-        if self.page.is_running:
-            self.runner.say(text)
-        else:
-            self.bar.show_message(text, "Undo" if take_back else "", take_back)
-
-    def _on_library_failed(self, failure: JobFailure) -> None:
-        if self._is_unseen():
-            self.bar.show_error(failure.message, failure.details)
-        if self.models is not None:
-            self.models.show_failure(failure)
-
-    def _is_unseen(self) -> bool:
-        """Whether what happens to models shows in the job bar alone."""
-        return self.models is None or not self.models.isVisible()
 
     def _on_state(self, event: StateChanged) -> None:
         self.model.show_state(event)
