@@ -74,8 +74,8 @@ def test_parts_are_what_the_whole_is(videos, tmp_path):
             one, other = part.segmentation(entry.key), whole.segmentation(same.key)
             np.testing.assert_array_equal(one.id_map, other.id_map)
             assert [s.category_id for s in one.segments] == [s.category_id for s in other.segments]
-        for path_of_part in part.files.values():
-            assert os.stat(path_of_part).st_nlink > 1 or path_of_part in whole.files.values()  # no copy
+        for file in part.files.values():
+            assert os.stat(file).st_nlink > 1 or file in whole.files.values()  # no copy
 
 
 def test_one_video_that_is_left_is_split_in_time(tmp_path):

@@ -214,12 +214,13 @@ def test_what_happens_while_the_window_is_closed_is_in_the_job_bar(
     dock.library.delete(SMALL)
     qtbot.waitUntil(lambda: not dock.library.jobs.states, timeout=WAIT_MS)
     assert dock.model.model == "nuclei-nano"
-    assert "takes its place" in dock.bar.text.text()
+    assert "takes its place" in dock.bar.errors.text.text()
     del hub.repos[catalog()[SMALL].hub_id]
     dock.library.download(SMALL)
     qtbot.waitUntil(lambda: not dock.library.jobs.states, timeout=WAIT_MS)
     assert "There is no repository" in dock.bar.errors.text.text()
-    assert "takes its place" in dock.bar.text.text()
+    dock.bar.errors.dismiss.click()
+    assert "takes its place" in dock.bar.errors.text.text()
 
 
 def test_both_themes_reach_the_window(viewer, qtbot, client, loads):
