@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 SIZE = 64
 N_QUERIES = 12
+SHAPE = {
+    "image_size": SIZE,
+    "patch_size": 16,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_blocks": 2,
+    "num_queries": N_QUERIES,
+}
+"""Of a model with three blocks, two of which see queries."""
 
 
 def save_tiny(
@@ -27,14 +37,7 @@ def save_tiny(
 ) -> Path:
     """Save a tiny model with random weights, and return its folder."""
     torch.manual_seed(0)
-    common = {
-        "image_size": SIZE,
-        "patch_size": 16,
-        "hidden_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "num_blocks": 2,
-        "num_queries": N_QUERIES,
+    common = SHAPE | {
         "id2label": {k: f"class {k}" for k in range(n_labels)},
         "label2id": {f"class {k}": k for k in range(n_labels)},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from tests.tiny_models import SHAPE, SIZE
 from transformers import (
     EomtConfig,
     EomtDinov3Config,
@@ -11,19 +12,7 @@ from transformers import (
 )
 
 ARCHITECTURES = ("eomt", "eomt_dinov3")
-SIZE = 64
-SIZES = {
-    "image_size": SIZE,
-    "patch_size": 16,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "num_blocks": 2,
-    "num_queries": 12,
-    "num_labels": 4,
-    "train_num_points": 100,
-}
-"""Of a model with three blocks, two of which see queries."""
+SIZES = SHAPE | {"num_labels": 4, "train_num_points": 100}
 
 
 def tiny_model(architecture, seed=0, **changes):
