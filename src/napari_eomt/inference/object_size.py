@@ -47,8 +47,8 @@ def iter_measure(
     """Measure the side of a typical object.
 
     The model looks at the middle of the image, measures what it finds, and looks again at the
-    zoom that would make these objects as large as those it was trained on, until that is the
-    zoom at which it has just looked.
+    zoom that would make these objects as large as those it was trained on, until it has looked
+    there, or nothing is found there.
 
     Parameters
     ----------
