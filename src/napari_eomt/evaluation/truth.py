@@ -17,8 +17,8 @@ from napari_eomt.formats.coco_masks import mask_of, paint_annotations
 from napari_eomt.formats.coco_panoptic import load_panoptic, read_panoptic
 from napari_eomt.formats.dataset import Dataset, dataset_json, load_dataset
 from napari_eomt.formats.dataset_images import image_file, roots_of
-from napari_eomt.formats.image_files import read_image
 from napari_eomt.formats.panoptic_file import PanopticFile
+from napari_eomt.formats.slices import image_name, read_record
 from napari_eomt.structures.id_maps import boxes, renumber
 from napari_eomt.structures.segments import Segment, Segmentation
 
@@ -50,12 +50,12 @@ class Truth(ABC):
         self.categories = tuple(read_category(record) for record in file.categories)
         self.image_ids: tuple[int, ...] = tuple(file.image_by_id)
         self.notes = [str(problem) for problem in file.problems]
-        self._shared = Counter(record.get("file_name") for record in file.images)
+        self._names = Counter(map(self._name_of, file.images))
 
     def name(self, image_id: int) -> str:
         """Return what the dataset calls an image, by which it is told from the others."""
-        name = self.file.image_by_id[image_id].get("file_name")
-        return name if isinstance(name, str) and self._shared[name] == 1 else f"image {image_id}"
+        name = self._name_of(self.file.image_by_id[image_id])
+        return name if self._names[name] == 1 else f"image {image_id}"
 
     def kind(self, image_id: int) -> str:
         """Return the type of an image, if the dataset tells it: its field `type`."""
@@ -73,16 +73,21 @@ class Truth(ABC):
         Raises
         ------
         DataError
-            If it is not there, cannot be read, or is of another size than the dataset says.
+            If it is not there, cannot be read, is of another size than the dataset says, or is of
+            the same file as another, and not another frame of it.
         """
         record = self.file.image_by_id[image_id]
-        if self._shared[record.get("file_name")] > 1:
+        if self._names[name := self._name_of(record)] > 1:
             raise DataError(
-                f"{self.path.name}: several images are in one file, {record.get('file_name')!r}. "
-                "Write each to a file of its own, or evaluate predictions that are there."
+                f"{self.path.name}: {self._names[name]} images are of one file, {name}. Say which "
+                "'frame' of it each is, write each to a file of its own, or evaluate predictions "
+                "that are there."
             )
         path = image_file(roots_of(self.path), record)
-        return read_image(path, self.size(image_id))
+        return read_record(path, record, is_shared=self.file.is_shared(record))
+
+    def _name_of(self, record: Record) -> str:
+        return image_name(record, is_shared=self.file.is_shared(record))
 
     @abstractmethod
     def segmentation(self, image_id: int) -> Segmentation:

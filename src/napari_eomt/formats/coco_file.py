@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -93,12 +94,21 @@ class CocoFile:
         """Return the annotations of a video that have a mask for each frame, in their order."""
         return self._by_video.get(video_id, [])
 
+    def is_shared(self, image: Record) -> bool:
+        """Whether several images are of the file of one: slices of a stack, each with a `frame`."""
+        return image.get("file_name") in self._shared_names
+
     @property
     def next_annotation_id(self) -> int:
         """An id that no annotation has, nor one that was left out."""
         skipped = (p.record.get("id") for p in self.problems if isinstance(p.record, dict))
         ids = [*self.annotation_by_id, *(i for i in skipped if type(i) is int)]
         return max(0, max(ids, default=0)) + 1
+
+    @cached_property
+    def _shared_names(self) -> frozenset[str]:
+        n_images = Counter(record["file_name"] for record in self.images if record.get("file_name"))
+        return frozenset(name for name, n in n_images.items() if n > 1)
 
     @cached_property
     def _by_image(self) -> dict[int, list[Record]]:

@@ -22,8 +22,8 @@ from napari_eomt.formats.dataset_images import (
     roots_of,
 )
 from napari_eomt.formats.dataset_lock import DatasetLock
-from napari_eomt.formats.image_files import read_image
 from napari_eomt.formats.json_file import MAX_BYTES
+from napari_eomt.formats.slices import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -151,15 +151,16 @@ class Dataset:
         return image_file(self._roots, self._record(image_id))
 
     def image(self, image_id: int) -> npt.NDArray[Any]:
-        """Read the pixels of an image: (H, W) or (H, W, C).
+        """Read the pixels of an image: (H, W) or (H, W, C). Its `frame` may say of which slice.
 
         Raises
         ------
         DataError
-            If it cannot be read, or is of another size than the dataset says.
+            If it cannot be read, is of another size than the dataset says, or has no such slice.
         """
         record = self._record(image_id)
-        return read_image(self.image_path(image_id), (record["height"], record["width"]))
+        is_shared = self._changes.file.is_shared(record)
+        return read_record(self.image_path(image_id), record, is_shared=is_shared)
 
     def document(self, *image_ids: int) -> Document:
         """Read what is known about an image, or about several as the frames of a stack."""

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 Pixels = np.ndarray[Any, np.dtype[Any]]
 """(H, W) or (H, W, C), of any dtype."""
 
-_TIFF = frozenset({".tif", ".tiff"})
-_MAX_BYTES = 8 * MAX_PIXELS  # of a TIFF, whose pixels may have any number of channels
+TIFF = frozenset({".tif", ".tiff"})
+"""Suffixes of files that may hold several frames."""
+
+MAX_BYTES = 8 * MAX_PIXELS
+"""Of a TIFF, whose pixels may have any number of channels."""
+
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on, rows and columns change places
 
 
@@ -121,8 +125,8 @@ def image_size(path: Path) -> tuple[int, int]:
     DataError
         If it is no image.
     """
-    with _reading(path):
-        if path.suffix.lower() in _TIFF:
+    with reading(path):
+        if path.suffix.lower() in TIFF:
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages.first
                 return int(page.imagelength), int(page.imagewidth)
@@ -152,7 +156,7 @@ def check_image(path: Path, size: tuple[int, int] | None = None) -> None:
         )
     # Before the pixels are unpacked: a wrong file may hold anything.
     if size is not None and size not in ((height, width), (width, height)):
-        raise _wrong_size(path, (height, width), size)
+        raise wrong_size(path.name, (height, width), size)
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[Any]:
@@ -177,8 +181,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[A
         If it is no image, is damaged, has more than `MAX_PIXELS` pixels, or another size.
     """
     check_image(path, size)
-    with _reading(path):
-        if path.suffix.lower() in _TIFF:
+    with reading(path):
+        if path.suffix.lower() in TIFF:
             with tifffile.TiffFile(path) as tiff:
                 pixels = _first_page(tiff)
         else:
@@ -188,16 +192,16 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[A
             raise ValueError(f"it holds an array of {pixels.shape}")
     found = (pixels.shape[0], pixels.shape[1])
     if size is not None and found != size:
-        raise _wrong_size(path, found, size)
+        raise wrong_size(path.name, found, size)
     return pixels
 
 
 def _first_page(tiff: tifffile.TiffFile) -> npt.NDArray[Any]:
     page = tiff.pages.first
-    if page.nbytes > _MAX_BYTES:
+    if page.nbytes > MAX_BYTES:
         raise DataError(
             f"{tiff.filename} unpacks to {page.nbytes / 2**30:.0f} GiB; images of up to "
-            f"{_MAX_BYTES / 2**30:.0f} GiB are read. Cut it into tiles."
+            f"{MAX_BYTES / 2**30:.0f} GiB are read. Cut it into tiles."
         )
     pixels: npt.NDArray[Any] = np.asarray(page.asarray())
     height, width = page.imagelength, page.imagewidth
@@ -217,7 +221,7 @@ def _pixels(picture: Image.Image, size: tuple[int, int] | None) -> npt.NDArray[A
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turn what decoders raise into one clear error."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
     try:
@@ -243,8 +247,9 @@ def _reading(path: Path) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _wrong_size(path: Path, found: tuple[int, int], said: tuple[int, int]) -> DataError:
+def wrong_size(name: str, found: tuple[int, int], said: tuple[int, int]) -> DataError:
+    """Return the error of an image of another size than its dataset says, both (H, W)."""
     return DataError(
-        f"{path.name} has {found[0]} × {found[1]} pixels, the dataset says {said[0]} × {said[1]} "
+        f"{name} has {found[0]} × {found[1]} pixels, the dataset says {said[0]} × {said[1]} "
         "(height × width). Put the image back that was annotated, or correct the dataset."
     )

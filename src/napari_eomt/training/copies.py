@@ -13,11 +13,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_eomt.errors import DataError
+from napari_eomt.formats.slices import Slice
 from napari_eomt.formats.splits import rank_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from napari_eomt.formats.slices import ImagePlace
 
 _Key = TypeVar("_Key")
 
@@ -57,13 +60,14 @@ class Shared:
         return left
 
 
-def find_shared(learn: Mapping[str, Path], check: Mapping[str, Path]) -> Shared:
+def find_shared(learn: Mapping[str, ImagePlace], check: Mapping[str, ImagePlace]) -> Shared:
     """Find the images that learn and check.
 
     Parameters
     ----------
-    learn, check : dict of str to Path
-        Image files by their keys, which may mean different images in the two.
+    learn, check : dict of str to (Path or Slice)
+        Image files by their keys, which may mean different images in the two. Slices of equal
+        files are the same image if they are the same frame.
 
     Raises
     ------
@@ -85,12 +89,14 @@ def find_shared(learn: Mapping[str, Path], check: Mapping[str, Path]) -> Shared:
     )
 
 
-def check_apart(learn: Mapping[str, Path], check: Mapping[str, Path], where: Path) -> None:
+def check_apart(
+    learn: Mapping[str, ImagePlace], check: Mapping[str, ImagePlace], where: Path
+) -> None:
     """Check that no image that checks is learnt from.
 
     Parameters
     ----------
-    learn, check : dict of str to Path
+    learn, check : dict of str to (Path or Slice)
         As of `find_shared`.
     where : Path
         The JSON of those that check.
@@ -127,7 +133,7 @@ def left_out_text(names: Sequence[str], n_all: int) -> str:
     return f"Of {n_all} images that were to learn {same}, left out: {_listed(names)}."
 
 
-def join_copies(groups: Mapping[str, str], files: Mapping[str, Path]) -> dict[str, str]:
+def join_copies(groups: Mapping[str, str], files: Mapping[str, ImagePlace]) -> dict[str, str]:
     """Return groups of images as a split is to divide them: those of equal files are one.
 
     Groups of several images, such as the frames of a stack, are not joined: frames that show
@@ -137,7 +143,7 @@ def join_copies(groups: Mapping[str, str], files: Mapping[str, Path]) -> dict[st
     ----------
     groups : dict of str to str
         The group of each image, by its key.
-    files : dict of str to Path
+    files : dict of str to (Path or Slice)
         Of the images, by their keys; those without one are as they are.
 
     Raises
@@ -160,11 +166,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _equal(
-    files: Mapping[_Key, Path], matters: Callable[[Sequence[_Key]], bool]
+    files: Mapping[_Key, ImagePlace], matters: Callable[[Sequence[_Key]], bool]
 ) -> list[list[_Key]]:
-    """Return the keys of equal files, of such sets of them as matter."""
+    """Return the keys of equal files, or equal frames of them, of such sets of them as matter."""
     keys_at: dict[Path, list[_Key]] = {}
-    for key, path in files.items():
+    frames: dict[_Key, int] = {}
+    for key, place in files.items():
+        path, frames[key] = (place.path, place.frame) if isinstance(place, Slice) else (place, 0)
         keys_at.setdefault(path.resolve(), []).append(key)
 
     def keys_of(places: Iterable[Path]) -> list[_Key]:
@@ -190,7 +198,13 @@ def _equal(
         raise DataError(
             f"{error.filename} cannot be read ({error.strerror or error}). Look at its permissions."
         ) from error
-    return [keys_of(places) for places in sets]
+    found_at: list[list[_Key]] = []
+    for places in sets:
+        by_frame: dict[int, list[_Key]] = {}
+        for key in keys_of(places):
+            by_frame.setdefault(frames[key], []).append(key)
+        found_at += filter(matters, by_frame.values())
+    return found_at
 
 
 def _size(path: Path) -> int:

@@ -13,19 +13,22 @@ from napari_eomt.evaluation.truth import PanopticTruth, load_annotated
 from napari_eomt.formats.coco_panoptic import PanopticFile
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_images import find_image, roots_of
-from napari_eomt.formats.image_files import check_image
+from napari_eomt.formats.slices import check_record
 from napari_eomt.training.image_files import check_files, image_files
 from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
 from napari_eomt.training.survey import MAX_SURVEYED, evenly
 from napari_eomt.training.video_opened import OpenedVideos, Videos, videos_at, videos_of
 
 if TYPE_CHECKING:
+    from napari_eomt.formats.slices import ImagePlace
     from napari_eomt.structures.frames import Frame
     from napari_eomt.structures.segments import Segmentation
     from napari_eomt.training.sources import ImageSource
 
 Annotated: TypeAlias = Dataset | PanopticFile | Videos
 """What is read from: instances, segments in PNGs, or videos with tracks."""
+
+_N_NAMED = 8
 
 
 class PanopticSource:
@@ -54,7 +57,7 @@ class PanopticSource:
             )
         self.categories = self._truth.categories
         records = [panoptic.file.image_by_id[image_id] for image_id in self._truth.image_ids]
-        self.entries: tuple[ImageEntry, ...] = tuple(map(entry_of, records))
+        self.entries: tuple[ImageEntry, ...] = tuple(entry_of(r, panoptic.file) for r in records)
         check_files(panoptic.path, records, panoptic.png_of)
 
     def frame(self, key: str) -> Frame:
@@ -107,10 +110,11 @@ class Opened:
         return tuple(map(str, self.data.file.problems))
 
     @property
-    def files(self) -> dict[str, Path]:
-        """Files of its images, by their keys."""
-        records = self.data.file.image_by_id
-        return image_files(self.path, [records[int(e.key)] for e in self.source.entries])
+    def files(self) -> dict[str, ImagePlace]:
+        """Where its images are, by their keys."""
+        file = self.data.file
+        records = [file.image_by_id[int(entry.key)] for entry in self.source.entries]
+        return image_files(self.path, records, file)
 
     @property
     def val_fraction(self) -> float | None:
@@ -131,7 +135,8 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened | OpenedVideos:
     ------
     DataError
         If it cannot be read, has no images, files of some are not there, are no images or of
-        another size than it says, or several images are in one file.
+        another size than it says, or several images are of one file and not different frames of
+        it.
     """
     if isinstance(dataset, Path | str):
         dataset = videos_at(Path(dataset)) or load_annotated(dataset)
@@ -151,30 +156,34 @@ def open_dataset(dataset: Annotated | Path | str) -> Opened | OpenedVideos:
 
 
 def _check_names(opened: Opened) -> None:
-    """Refuse a file that is there twice: to each the objects of the other would be background."""
+    """Refuse pixels that are there twice: to each the objects of the other would be background."""
     entries = opened.source.entries
     names = Counter(entry.name for entry in entries)
     twice = [name for name, n in names.items() if n > 1]
     if twice:
-        ids = ", ".join(entry.key for entry in entries if entry.name == twice[0])
+        same = [entry.key for entry in entries if entry.name == twice[0]]
+        ids = ", ".join(same[:_N_NAMED]) + (", …" if len(same) > _N_NAMED else "")
+        first = opened.data.file.image_by_id[int(same[0])]
+        what = "files" if first.get("frame") is None else "frames"
         raise DataError(
-            f"{opened.path}: {len(twice)} of {len(names)} files are there as several images; the "
+            f"{opened.path}: {len(twice)} of {len(names)} {what} are there as several images; the "
             f"first is {twice[0]}, as the images {ids}. What is annotated in one would be "
-            "background in the other. Put their annotations together, or write each image to a "
-            "file of its own."
+            "background in the other. Put their annotations together; or, if they are slices of a "
+            "stack, say which by 'frame', counted from 0."
         )
 
 
 def _check_headers(opened: Opened) -> None:
     """Refuse what is no image, or of another size, before hours of work are spent."""
-    roots, records = roots_of(opened.path), opened.data.file.image_by_id
+    roots, file = roots_of(opened.path), opened.data.file
     entries = evenly(opened.source.entries, MAX_SURVEYED)
     wrong: list[DataError] = []
     for entry in entries:
-        path = find_image(roots, records[int(entry.key)])
+        record = file.image_by_id[int(entry.key)]
+        path = find_image(roots, record)
         try:
             if path is not None:
-                check_image(path, entry.shape)
+                check_record(path, record, is_shared=file.is_shared(record))
         except DataError as error:
             wrong.append(error)
     if wrong:

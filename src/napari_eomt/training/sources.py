@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from napari_eomt.annotation.document import FrameState
 from napari_eomt.errors import DataError
 from napari_eomt.formats.coco_categories import read_category
+from napari_eomt.formats.slices import image_name
 from napari_eomt.formats.splits import group_of
 from napari_eomt.training.image_files import check_files
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_eomt.annotation.document import Document
     from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.formats.coco_file import CocoFile
     from napari_eomt.formats.dataset import Dataset
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.frames import Frame, FrameSource
@@ -48,9 +50,9 @@ class ImageEntry:
     shape: tuple[int, int]
 
 
-def entry_of(record: Record) -> ImageEntry:
+def entry_of(record: Record, file: CocoFile) -> ImageEntry:
     """Return the entry of an image of a COCO file."""
-    name = str(record.get("file_name") or f"image {record['id']}")
+    name = image_name(record, is_shared=file.is_shared(record))
     size = int(record["height"]), int(record["width"])
     return ImageEntry(str(record["id"]), name, group_of(record), size)
 
@@ -99,7 +101,7 @@ class DatasetSource:
             )
         self.categories = tuple(read_category(record) for record in file.categories)
         self._ids = {str(record["id"]): int(record["id"]) for record in file.images}
-        self.entries = tuple(entry_of(record) for record in file.images)
+        self.entries = tuple(entry_of(record, file) for record in file.images)
         check_files(dataset.path, file.images)
 
     def frame(self, key: str) -> Frame:

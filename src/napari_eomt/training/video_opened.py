@@ -15,8 +15,10 @@ from napari_eomt.training.video_documents import DocumentVideos, find_documents
 from napari_eomt.training.video_sources import VideoSource, YtvisSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from napari_eomt.formats.slices import ImagePlace
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ class OpenedVideos:
         return self.data.notes
 
     @property
-    def files(self) -> dict[str, Path]:
+    def files(self) -> Mapping[str, ImagePlace]:
         """Files of the frames, by their keys."""
         return self.data.source.files
 

@@ -8,19 +8,17 @@ import numpy as np
 
 from napari_eomt.errors import DataError
 from napari_eomt.formats.dataset_images import find_image, roots_of
-from napari_eomt.formats.image_files import read_image
-from napari_eomt.inference.sources import FileSource, open_source
+from napari_eomt.formats.slices import read_record
+from napari_eomt.inference.sources import FileSource
 from napari_eomt.structures.axes import guess_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
     from napari_eomt.formats.coco_checks import Record
-
-_TIFF = (".tif", ".tiff")
 
 
 class DatasetFrames(FileSource):
@@ -36,6 +34,8 @@ class DatasetFrames(FileSource):
         Of images of one size, with ``file_name``, ``height`` and ``width``.
     is_stack : bool
         Whether there is an axis of frames; if not, there is one record.
+    is_shared : callable, optional
+        Whether other images of the dataset are of the same file; see `CocoFile.is_shared`.
 
     Raises
     ------
@@ -43,11 +43,23 @@ class DatasetFrames(FileSource):
         If the first image is not there, or cannot be read.
     """
 
-    def __init__(self, path: Path, name: str, records: Sequence[Record], *, is_stack: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        records: Sequence[Record],
+        *,
+        is_stack: bool,
+        is_shared: Callable[[Record], bool] = lambda _: False,
+    ) -> None:
         self._title = name
-        first = read_frame(path, records[0])
+
+        def read(record: Record) -> npt.NDArray[Any]:
+            return read_record(image_path(path, record), record, is_shared=is_shared(record))
+
+        first = read(records[0])
         names = (*(("T",) if is_stack else ()), "Y", "X", *(("C",) if first.ndim == 3 else ()))
-        array: Any = _Frames(path, records, first) if is_stack else first
+        array: Any = _Frames(path, records, first, read) if is_stack else first
         where = path if is_stack else image_path(path, records[0])
         super().__init__(where, array, guess_axes(array.shape, names=names), names)
 
@@ -85,49 +97,24 @@ def image_path(path: Path, record: Record) -> Path:
     return found
 
 
-def read_frame(path: Path, record: Record) -> npt.NDArray[Any]:
-    """Read an image: (H, W) or (H, W, C).
-
-    Parameters
-    ----------
-    path : Path
-        Of the dataset's file.
-    record : dict
-        Its ``frame``, if it says one, counts in a TIFF of several.
-
-    Raises
-    ------
-    DataError
-        If it is not there, cannot be read, or has another size than the record says.
-    """
-    file = image_path(path, record)
-    size = (record["height"], record["width"])
-    frame = record.get("frame")
-    if type(frame) is int and file.suffix.lower() in _TIFF:
-        with open_source(file) as source:
-            if 0 <= frame < source.n_frames > 1:
-                pixels = source.frame(frame)
-                if pixels.shape[:2] != size:
-                    raise DataError(
-                        f"{file.name} has frames of {pixels.shape[0]} × {pixels.shape[1]} pixels, "
-                        f"{path.name} says {size[0]} × {size[1]}. Correct the dataset."
-                    )
-                return np.asarray(pixels)
-    return read_image(file, size)
-
-
 class _Frames:
     """What `take_frame` needs of an array: frames along the first axis, read when asked for."""
 
-    def __init__(self, path: Path, records: Sequence[Record], first: npt.NDArray[Any]) -> None:
-        self._path, self._records = path, records
+    def __init__(
+        self,
+        path: Path,
+        records: Sequence[Record],
+        first: npt.NDArray[Any],
+        read: Callable[[Record], npt.NDArray[Any]],
+    ) -> None:
+        self._path, self._records, self._read = path, records, read
         self.shape = (len(records), *first.shape)
         self.ndim, self.dtype = len(self.shape), first.dtype
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
         at, *rest = index
         record = self._records[int(at)]
-        pixels = read_frame(self._path, record)
+        pixels = self._read(record)
         if pixels.shape != self.shape[1:] or pixels.dtype != self.dtype:
             alike = _like(pixels, self.shape[1:], self.dtype)
             if alike is None:

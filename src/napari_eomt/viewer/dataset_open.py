@@ -20,6 +20,7 @@ from napari_eomt.formats.coco_file import load_coco
 from napari_eomt.formats.coco_instance import read_document
 from napari_eomt.formats.coco_panoptic import read_panoptic
 from napari_eomt.formats.panoptic_file import PanopticFile, load_panoptic
+from napari_eomt.formats.slices import image_name
 from napari_eomt.formats.ytvis import read_video
 from napari_eomt.structures.categories import Category
 from napari_eomt.structures.segments import Segment
@@ -96,7 +97,7 @@ class OpenDataset:
             ]
         else:
             self.items = [
-                Item(str(r.get("file_name") or f"image {r['id']}"), (r["id"],))
+                Item(image_name(r, is_shared=self.file.is_shared(r)), (r["id"],))
                 for r in self.file.images
             ]
         if not self.items:
@@ -150,7 +151,13 @@ class OpenDataset:
             If the first image is not there, or cannot be read.
         """
         is_stack = item.video_id is not None or len(item.image_ids) > 1
-        return DatasetFrames(self.path, item.title, self.records(item), is_stack=is_stack)
+        return DatasetFrames(
+            self.path,
+            item.title,
+            self.records(item),
+            is_stack=is_stack,
+            is_shared=self.file.is_shared,
+        )
 
     def records(self, item: Item) -> list[Record]:
         """Return the image of each frame: of a video, as images have it."""
