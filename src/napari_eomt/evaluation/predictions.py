@@ -29,6 +29,7 @@ from napari_eomt.structures.segments import Segment, Segmentation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_eomt.annotation.document import Document
     from napari_eomt.evaluation.truth import Truth
     from napari_eomt.formats.coco_checks import Record
     from napari_eomt.formats.coco_file import CocoFile
@@ -154,7 +155,10 @@ class Results(Predictions):
 
 
 class CocoPredictions(Predictions):
-    """A COCO file of instances, of the same images by their names, or else their ids."""
+    """A COCO file of instances, of the same images by their names, or else their ids.
+
+    Slices of one file are the same image if they are the same frame of it.
+    """
 
     def __init__(self, path: Path, truth: Truth, file: CocoFile) -> None:
         super().__init__(path, truth)
@@ -203,7 +207,10 @@ class PanopticPredictions(Predictions):
 
 
 class LabelImages(Predictions):
-    """A folder of label images, NAME.tif of each image NAME, as `predict` writes them."""
+    """A folder of label images, NAME.tif of each image NAME, as `predict` writes them.
+
+    That of a stack has a frame for each frame of it, of which the dataset may have some.
+    """
 
     def __init__(self, path: Path, truth: Truth) -> None:
         super().__init__(path, truth)
@@ -215,6 +222,8 @@ class LabelImages(Predictions):
                 for category in read_table(table).categories:
                     found.setdefault(category.id, category)
         self._categories = tuple(found.values()) or None
+        # Of a stack, whose slices come one after another.
+        self._last: tuple[Path, Document] | None = None
 
     def of(self, image_id: int) -> Predicted:
         """Return the label image of an image."""
@@ -224,18 +233,34 @@ class LabelImages(Predictions):
                 f"{self._truth.name(image_id)}: there is no {path.name} in {self.path}. Predict "
                 "all images, or choose another folder."
             )
-        document = read_id_image(path)
-        if document.n_frames != 1:
+        if self._last is None or self._last[0] != path:
+            self._last = path, read_id_image(path)
+        document, frame = self._last[1], self._frame(image_id)
+        if frame is None and document.n_frames != 1:
             raise DataError(
                 f"{path.name} has {document.n_frames} frames; the dataset has an image for each. "
                 "Predict them one by one."
             )
-        found = document.segmentation(0)
+        if frame is not None and not 0 <= frame < document.n_frames:
+            raise DataError(
+                f"{self._truth.name(image_id)}: {path.name} has {document.n_frames} frames, from "
+                "0. Predict the whole stack."
+            )
+        found = document.segmentation(frame or 0)
         categories = self._categories or tuple(document.categories.values())
         return Predicted(found, detections_of(image_id, found), categories)
 
     def _path(self, image_id: int) -> Path:
-        return self.path / f"{PurePosixPath(self._truth.name(image_id)).stem}.tif"
+        record = self._truth.file.image_by_id[image_id]
+        is_slice = self._frame(image_id) is not None
+        name = record["file_name"] if is_slice else self._truth.name(image_id)
+        return self.path / f"{PurePosixPath(name).stem}.tif"
+
+    def _frame(self, image_id: int) -> int | None:
+        """Return which frame of its file an image is, if others are of the same."""
+        record = self._truth.file.image_by_id[image_id]
+        frame = record.get("frame") if self._truth.file.is_shared(record) else None
+        return frame if type(frame) is int else None
 
 
 def open_predictions(
@@ -292,9 +317,19 @@ def _score(record: Record) -> float | None:
 
 def _image_ids(path: Path, file: CocoFile, truth: Truth) -> dict[int, int]:
     """Return for each image of the truth that of the predictions."""
-    names = {_stem(record): record["id"] for record in file.images if _stem(record)}
-    known = truth.file.image_by_id
-    ids = {i: names[_stem(known[i])] for i in truth.image_ids if _stem(known[i]) in names}
+    names: dict[tuple[str, str], int] = {}
+    for record in file.images:
+        if stem := _stem(record):
+            if record.get("frame") is not None:
+                names[stem, f"frame {record['frame']}"] = record["id"]
+            if not file.is_shared(record):
+                names[stem, ""] = record["id"]
+    ids: dict[int, int] = {}
+    for i in truth.image_ids:
+        known = truth.file.image_by_id[i]
+        which = f"frame {known.get('frame')}" if truth.file.is_shared(known) else ""
+        if (_stem(known), which) in names:
+            ids[i] = names[_stem(known), which]
     if not ids:
         ids = {i: i for i in truth.image_ids if i in file.image_by_id}
     if not ids:

@@ -114,7 +114,8 @@ class OpenDataset:
         ):
             return None
         # Headers alone: a few thousand in a second.
-        if len({_kind_of_pixels(image_path(self.path, r)) for r in records}) > 1:
+        paths = {image_path(self.path, r) for r in records}
+        if len(set(map(_kind_of_pixels, paths))) > 1:
             return None
         return Item(self.name, tuple(r["id"] for r in records))
 

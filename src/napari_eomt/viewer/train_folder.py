@@ -102,7 +102,9 @@ class FolderSource:
                 continue
             name = str(record.get("file_name"))
             tell(k, len(self._images), name)
-            link(image_file(roots, record), inside(folder / IMAGES, name, record["id"]))
+            # A stack once, not for each of its slices: where links are not possible it is copied.
+            if not (target := inside(folder / IMAGES, name, record["id"])).exists():
+                link(image_file(roots, record), target)
             ids[int(record["id"])] = part
         prepared = with_parts(self._file, folder, ids)
         self._link_pngs(prepared, ids)
