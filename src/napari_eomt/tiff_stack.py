@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from napari_eomt.structures.axes import guess_axes, take_frame
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
     import numpy.typing as npt
 
@@ -38,14 +37,19 @@ class StackHeader:
     shape : tuple of int
     roles : AxisRoles
         Which axis is what, as `open_source` reads it.
-    page_bytes, frame_bytes : int
-        Of what is unpacked at once, and of a frame.
+    dtype : dtype
+        In the file's byte order.
+    n_pages : int
+        That are unpacked one by one.
+    offset : int or None
+        Bytes before the pixels, where these lie in one piece as they are; else None.
     """
 
     shape: tuple[int, ...]
     roles: AxisRoles
-    page_bytes: int
-    frame_bytes: int
+    dtype: np.dtype[Any]
+    n_pages: int
+    offset: int | None
 
     @property
     def n_frames(self) -> int:
@@ -57,61 +61,81 @@ class StackHeader:
         """(H, W) of a frame, in pixels."""
         return self.roles.frame_shape(self.shape)
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Memory that is taken at once to read a frame."""
+        n_bytes = prod(self.shape) * self.dtype.itemsize
+        of_frame = n_bytes // self.n_frames
+        if self.offset is not None:
+            return of_frame
+        is_grid = _lead(self.shape, self.n_pages) is not None
+        return max(of_frame, n_bytes // self.n_pages if is_grid else n_bytes)
 
-class TiffStack:
-    """The first image of a TIFF file, open; a context manager.
 
-    Whatever a decoder raises is not turned into another error here.
-
-    Parameters
-    ----------
-    path : Path
+def read_header(path: Path) -> StackHeader:
+    """Look into a TIFF file; whatever a decoder raises is not turned into another error.
 
     Raises
     ------
     DataError
         If it has no image, ends before the last page, or its axes make no frames.
     """
+    with _whole(path), tifffile.TiffFile(path) as tiff:
+        if not tiff.series:
+            raise DataError(f"{path.name} is a TIFF file without an image.")
+        series = tiff.series[0]
+        shape = tuple(int(n) for n in series.shape)
+        return StackHeader(
+            shape,
+            file_axes(shape, tuple(series.axes)),
+            np.dtype(series.dtype).newbyteorder(tiff.byteorder),
+            len(series.pages),
+            series.dataoffset,
+        )
 
-    def __init__(self, path: Path) -> None:
+
+def read_frame(path: Path, header: StackHeader, index: int) -> Frame:
+    """Return a frame of a TIFF file, in memory, in this machine's byte order.
+
+    Parameters
+    ----------
+    path : Path
+    header : StackHeader
+        The file's, as it is now.
+    index : int
+        From 0; the last of the frame axes runs fastest.
+
+    Raises
+    ------
+    DataError
+        If there is no such frame.
+    """
+    shape, dtype = header.shape, header.dtype
+    if header.offset is not None:
+        plain = np.memmap(path, dtype, "r", header.offset, shape)
+        found = take_frame(plain, header.roles, index)
+    else:
+        with closing(TiffPages(path, shape)) as pages:
+            found = take_frame(pages, header.roles, index)
+    return np.array(found, found.dtype.newbyteorder("="), order="C")
+
+
+class TiffPages:
+    """The first image of a TIFF file as an array, read page by page.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Of the image.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.shape = shape
         self._path = path
-        with _whole(path):
-            self._tiff = tifffile.TiffFile(path)
-            try:
-                if not self._tiff.series:
-                    raise DataError(f"{path.name} is a TIFF file without an image.")
-                self._series = self._tiff.series[0]
-                shape = tuple(int(n) for n in self._series.shape)
-                roles = file_axes(shape, tuple(self._series.axes))
-            except BaseException:
-                self._tiff.close()
-                raise
-        size = self._series.dtype.itemsize if self._series.dtype is not None else 1
-        n_frames, n_pages = roles.n_frames(shape), len(self._series.pages)
-        self._lead = _lead(shape, n_pages)
-        whole = prod(shape) * size
-        is_plain = self._series.dataoffset is not None
-        page_bytes = 0 if is_plain else whole if self._lead is None else whole // n_pages
-        self.header = StackHeader(shape, roles, page_bytes, whole // n_frames)
-
-    def frame(self, index: int) -> Frame:
-        """Return a frame, in memory, in this machine's byte order.
-
-        Raises
-        ------
-        DataError
-            If there is no such frame.
-        """
-        array: Any = self
-        if self._series.dataoffset is not None:
-            array = tifffile.memmap(self._path, mode="r").reshape(self.shape)
-        found = take_frame(array, self.header.roles, index)
-        return np.array(found, found.dtype.newbyteorder("="), order="C")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of all frames."""
-        return self.header.shape
+        self._tiff = tifffile.TiffFile(path)
+        self._series = self._tiff.series[0]
+        self._lead = _lead(shape, len(self._series.pages))
 
     def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[Any]:
         if self._lead is None:  # pages that are not a grid
@@ -140,15 +164,8 @@ class TiffStack:
                 pixels = np.asarray(picture)
         return pixels.reshape(inner)
 
-    def __enter__(self) -> TiffStack:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._tiff.close()
 
 

@@ -192,3 +192,21 @@ def test_real_slices_are_those_of_the_stack(data_dir):
     assert len(dataset.file.images) == len(stack)
     for image in dataset.file.images:
         np.testing.assert_array_equal(dataset.image(image["id"]), stack[image["frame"]])
+
+
+def test_what_would_take_too_much_memory_is_refused_before(tmp_path, monkeypatch):
+    """Of a stack whose pages are packed together all of them, of others a frame."""
+    path = save_slices(tmp_path).with_name("stack.tif")
+    n_bytes = SHAPE[0] * SHAPE[1]
+    monkeypatch.setattr("napari_eomt.formats.slices.MAX_BYTES", n_bytes)
+    assert read_record(path, record(1)).nbytes == n_bytes
+    whole = tmp_path / "whole.tif"
+    tifffile.imwrite(
+        whole, slices()[0], photometric="minisblack", compression="zlib", volumetric=True
+    )
+    with tifffile.TiffFile(whole) as tiff:
+        assert len(tiff.pages) == 1
+    with pytest.raises(DataError, match=r"A frame of whole\.tif has 72 × 90 pixels and unpacks to"):
+        read_record(whole, record(1))
+    monkeypatch.setattr("napari_eomt.formats.slices.MAX_BYTES", 4 * n_bytes)
+    np.testing.assert_array_equal(read_record(whole, record(1)), slices()[0][1])

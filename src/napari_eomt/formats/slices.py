@@ -22,7 +22,7 @@ from napari_eomt.formats.image_files import (
     reading,
     wrong_size,
 )
-from napari_eomt.tiff_stack import StackHeader, TiffStack
+from napari_eomt.tiff_stack import StackHeader, read_frame, read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,8 +92,9 @@ def read_record(path: Path, record: Record, *, is_shared: bool = False) -> npt.N
     frame = _checked(path, record, is_shared)
     if frame is None:
         return read_image(path, (record["height"], record["width"]))
-    with reading(path), TiffStack(path) as stack:
-        return stack.frame(frame)
+    header = _header(path)
+    with reading(path):
+        return read_frame(path, header, frame)
 
 
 def check_record(path: Path, record: Record, *, is_shared: bool = False) -> None:
@@ -158,14 +159,12 @@ def _checked(path: Path, record: Record, is_shared: bool) -> int | None:
     header, size = _header(path), (record["height"], record["width"])
     if header.size != size:
         raise wrong_size(f"{path.name}, frame {frame},", header.size, size)
-    if header.size[0] * header.size[1] > MAX_PIXELS or (
-        max(header.page_bytes, header.frame_bytes) > MAX_BYTES
-    ):
-        largest = max(header.page_bytes, header.frame_bytes) / 2**30
+    if header.size[0] * header.size[1] > MAX_PIXELS or header.unpacked_bytes > MAX_BYTES:
         raise DataError(
             f"A frame of {path.name} has {size[0]} × {size[1]} pixels and unpacks to "
-            f"{largest:.0f} GiB; up to {MAX_PIXELS} pixels and {MAX_BYTES / 2**30:.0f} GiB are "
-            "read. Write each frame to a page of its own, or cut it into tiles."
+            f"{header.unpacked_bytes / 2**30:.0f} GiB; up to {MAX_PIXELS} pixels and "
+            f"{MAX_BYTES / 2**30:.0f} GiB are read. Write each frame to a page of its own, or cut "
+            "it into tiles."
         )
     return frame
 
@@ -183,5 +182,4 @@ def _header(path: Path) -> StackHeader:
 @lru_cache(maxsize=64)
 def _header_at(path: Path, mtime_ns: int, n_bytes: int) -> StackHeader:
     """Look into a file once: thousands of images may be slices of it."""
-    with TiffStack(path) as stack:
-        return stack.header
+    return read_header(path)
