@@ -36,6 +36,7 @@ def score(
     segmenter: Segmenter,
     object_size: str | float,
     rules: Rules,
+    looks: int | None = None,
 ) -> Measured:
     """Segment an image, and count its objects."""
     image = iio.imread(folder / entry["file_name"])
@@ -44,7 +45,7 @@ def score(
     if object_size == "known":
         object_size = float(np.median(np.sqrt(counts[counts > 0])))
     segments = tuple(Segment(int(i), rules.categories[0].id) for i in np.flatnonzero(counts) + 1)
-    found = predict(image, segmenter, PredictParams(object_size=object_size))
+    found = predict(image, segmenter, PredictParams(object_size=object_size, looks=looks))
     truth = Segmentation(labels, segments)
     return measure_image(entry["file_name"], found, truth, rules, kind=entry.get("type", ""))
 
@@ -54,13 +55,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="nuclei-nano")
     parser.add_argument("--object-size", default="auto", help="auto, as_is, or known: the truth's")
+    parser.add_argument("--looks", type=int, help="how often; by default as the model's card says")
     args = parser.parse_args()
     torch.set_num_threads(1)
     segmenter = load_segmenter(args.model, "cpu")
     rules = Rules(segmenter.card.categories, any_category=True)
     entries = json.loads((args.folder / "instances.json").read_text())["images"]
     report = make_report(
-        [score(args.folder, entry, segmenter, args.object_size, rules) for entry in entries], rules
+        [
+            score(args.folder, entry, segmenter, args.object_size, rules, args.looks)
+            for entry in entries
+        ],
+        rules,
     )
     for kind, scores in {"all": report.total, **report.by_kind}.items():
         print(f"{kind:22s} {scores.n_images:4d} images  "

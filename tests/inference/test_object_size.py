@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_eomt.inference.forward import Forward
 from napari_eomt.inference.object_size import (
     FIRST_ZOOMS,
-    MOST_LOOKS,
+    MOST_ZOOMS,
     SIDE,
     iter_measure,
     typical_side,
@@ -84,7 +84,7 @@ def test_objects_of_the_size_the_model_knows_are_looked_at_once(nano):
 def test_it_looks_a_few_times_at_most(nano):
     noise = np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8)
     for image in (noise, np.zeros((90, 70), np.uint8)):
-        assert len(looks(image, nano)) <= MOST_LOOKS
+        assert len(looks(image, nano)) <= MOST_ZOOMS
 
 
 def looks(image, segmenter):

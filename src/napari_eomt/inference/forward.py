@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from napari_eomt.inference.trunk_cache import TrunkCache
-    from napari_eomt.structures.tiles import Tile
+
+T = TypeVar("T")
 
 _TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 32768}
 """Tokens of a batch: on a CPU more of them gain nothing, and a cancel would wait for them."""
@@ -47,19 +48,20 @@ class Forward:
 
     def iter_outputs(
         self,
-        tiles: Sequence[Tile],
-        pixels_of: Callable[[Tile], npt.NDArray[np.float32]],
-        content_of: Callable[[Tile], str] | None = None,
-    ) -> Iterator[list[tuple[Tile, QueryOutput]]]:
+        tiles: Sequence[T],
+        pixels_of: Callable[[T], npt.NDArray[np.float32]],
+        content_of: Callable[[T], str] | None = None,
+    ) -> Iterator[list[tuple[T, QueryOutput]]]:
         """Yield the views with the model's output, a batch at a time, in order.
 
         Parameters
         ----------
-        tiles : sequence of Tile
+        tiles : sequence
+            What names a view, such as a `Tile`.
         pixels_of : callable
-            Gives the (3, S, S) float32 pixels of a tile; not asked for what is kept.
+            Gives the (3, S, S) float32 pixels of a view; not asked for what is kept.
         content_of : callable, optional
-            Names what a tile shows. Without it nothing is kept.
+            Names what a view shows. Without it nothing is kept.
 
         Raises
         ------
@@ -94,9 +96,9 @@ class Forward:
 
     def _run(
         self,
-        tiles: Sequence[Tile],
-        pixels_of: Callable[[Tile], npt.NDArray[np.float32]],
-        content_of: Callable[[Tile], str] | None,
+        tiles: Sequence[T],
+        pixels_of: Callable[[T], npt.NDArray[np.float32]],
+        content_of: Callable[[T], str] | None,
     ) -> tuple[QueryOutput, dict[str, torch.Tensor]]:
         """Return the model's output, and what its first part has made that was not kept."""
         segmenter, cache = self.segmenter, self._trunks
@@ -157,8 +159,6 @@ class Forward:
         self.notes = [note]
 
 
-def stacked(
-    tiles: Sequence[Tile], pixels_of: Callable[[Tile], npt.NDArray[np.float32]]
-) -> torch.Tensor:
+def stacked(tiles: Sequence[T], pixels_of: Callable[[T], npt.NDArray[np.float32]]) -> torch.Tensor:
     """Return the pixels of some views as one batch, (B, 3, S, S)."""
     return torch.from_numpy(np.stack([pixels_of(tile) for tile in tiles]))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SIDE = 3
 """The model looks at the middle of the image, up to this many of its inputs wide and high."""
 
-MOST_LOOKS = 4
+MOST_ZOOMS = 4
 """At so many zooms it looks at most."""
 
 FIRST_ZOOMS = (1.0, 0.5, 2.0, 0.25)
@@ -66,7 +66,7 @@ def iter_measure(
     looks: list[float] = []
     found: float | None = None
     zoom: float | None = FIRST_ZOOMS[0]
-    while zoom is not None and len(looks) < MOST_LOOKS:
+    while zoom is not None and len(looks) < MOST_ZOOMS:
         looks.append(zoom)
         segments = yield from _iter_look(rgb, forward, params, zoom, len(looks) - 1)
         side = typical_side(segments)
@@ -107,7 +107,7 @@ def _iter_look(
     rgb: npt.NDArray[np.uint8], forward: Forward, params: PredictParams, zoom: float, n_before: int
 ) -> Generator[Progress, None, Sequence[Segment]]:
     """Find the objects in the middle of an image at a zoom."""
-    progress = Progress(n_before, MOST_LOOKS, "object size")
+    progress = Progress(n_before, MOST_ZOOMS, "object size")
     yield progress
     card = forward.segmenter.card
     middle = _middle(rgb, round(SIDE * card.input_size / zoom))

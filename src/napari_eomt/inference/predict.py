@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_eomt.inference.canvas_views import CanvasViews
 from napari_eomt.inference.decision import Decider, DecisionMemory, View
 from napari_eomt.inference.forward import Forward
+from napari_eomt.inference.looks import iter_views
 from napari_eomt.inference.object_size import iter_measure
-from napari_eomt.inference.params import PredictParams
+from napari_eomt.inference.params import PredictParams, n_looks
 from napari_eomt.inference.plan import is_tiled, make_plan, task_of
-from napari_eomt.inference.preprocess import resize, to_rgb8
+from napari_eomt.inference.preprocess import to_rgb8
 from napari_eomt.inference.progress import Progress, result_of
 from napari_eomt.inference.proposals import Proposals, changed
 
@@ -116,13 +116,12 @@ def iter_predict(
     elif object_size is None:
         object_size = yield from iter_measure(rgb, plain, params)
     plan = make_plan(shape, card, params, object_size)
-    cut = CanvasViews(resize(rgb, plan.canvas), card)
     memory = DecisionMemory() if keep_bytes else None
     decider = Decider(plan, card, params, memory)
     views: list[View] | None = []
     n_bytes = done = 0
     yield Progress(0, len(plan.tiles))
-    for batch in forward.iter_outputs(plan.tiles, cut.pixels, cut.content):
+    for batch in iter_views(rgb, plan, forward, n_looks(params, card)):
         for tile, output in batch:
             view = View.of(tile, output)
             decider.add(view)
@@ -138,13 +137,19 @@ def iter_predict(
     if views is not None:
         proposals = Proposals(plan, card, params, views, object_size, memory)
         proposals.remember(params, decision)
+    notes = [*plain.notes, *forward.notes]
+    if card.is_video and (params.looks or 1) > 1:
+        notes.append(
+            f"{card.name} looked once: it remembers from frame to frame what it saw in the same "
+            "view. Choose a model of images for more looks."
+        )
     return Prediction(
         decision.segmentation,
         proposals,
         len(plan.tiles),
         decision.n_full_tiles,
         object_size,
-        tuple(dict.fromkeys((*plain.notes, *forward.notes))),
+        tuple(dict.fromkeys(notes)),
         decision.queries,
         decision.uncertainty,
         decision.members,

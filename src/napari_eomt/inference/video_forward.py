@@ -46,7 +46,7 @@ class VideoForward(Forward):
         self.after: dict[Tile, QueryState] = {}
         self.class_logits: dict[Tile, torch.Tensor] = {}
 
-    def _run(
+    def _run(  # type: ignore[override]  # over tiles alone: models of videos look once
         self,
         tiles: Sequence[Tile],
         pixels_of: Callable[[Tile], npt.NDArray[np.float32]],

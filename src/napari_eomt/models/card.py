@@ -26,6 +26,9 @@ ARCHITECTURES: dict[Architecture, str] = {
 DTypeName: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 """Precision to compute in; auto is bf16 (else fp16) on CUDA and fp32 elsewhere."""
 
+MOST_LOOKS = 5
+"""At each view a model can look so often; see `inference.looks`."""
+
 SIDECAR = "napari_eomt.json"
 """Optional file in a model's folder: what transformers' files have no place for."""
 
@@ -71,6 +74,9 @@ class Sidecar(BaseModel):
         default=None, description="Contrast stretch that the model was trained with."
     )
     tile_overlap: int | None = Field(default=None, ge=0, description="In px of the input.")
+    looks: int = Field(
+        default=1, ge=1, le=MOST_LOOKS, description="How often to look at each view."
+    )
     thresholds: Thresholds = Field(default=Thresholds(), description="To start with.")
 
 
@@ -101,6 +107,7 @@ class ModelCard(BaseModel):
     typical_size: float | None = None
     percentiles: tuple[float, float] | None
     tile_overlap: int
+    looks: int = 1
     n_parameters: int
     n_bytes: int
     width: int = 0
@@ -182,6 +189,7 @@ def read_card(folder: Path, name: str | None = None) -> ModelCard:
             typical_size=sidecar.typical_size,
             percentiles=sidecar.percentiles,
             tile_overlap=_or(sidecar.tile_overlap, int(image_size) // 4),
+            looks=sidecar.looks,
             n_parameters=sum(map(_count_parameters, weights)),
             n_bytes=sum(file.stat().st_size for file in weights),
             width=config.get("hidden_size", 0),

@@ -391,6 +391,8 @@ class TrainParams(BaseModel):
             contrast=self.contrast,
             percentiles=self.percentiles,
             contrast_limits=self.contrast_limits,
+            # What is learnt is one look; to check it with several would take so many times longer.
+            looks=1,
         )
 
 

@@ -73,6 +73,7 @@ class Learner:
             object_size=card.object_size,
             percentiles=card.percentiles,
             tile_overlap=card.tile_overlap,
+            looks=card.looks,
             thresholds=card.thresholds,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -19,7 +19,8 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_eomt.inference.params import PredictParams
+from napari_eomt.inference.params import PredictParams, n_looks
+from napari_eomt.models.card import MOST_LOOKS
 from napari_eomt.structures.segments import TASKS, Task
 from napari_eomt.widgets.category_filter import CategoryFilter
 from napari_eomt.widgets.fold import Fold
@@ -27,6 +28,7 @@ from napari_eomt.widgets.fold import Fold
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.categories import Category
 
 TASK_WORDS: dict[Task, tuple[str, str]] = {
@@ -43,6 +45,11 @@ TASK_WORDS: dict[Task, tuple[str, str]] = {
         "Find objects one by one, and regions by category (panoptic segmentation).",
     ),
 }
+
+
+_LOOKS_OF_VIDEO = (
+    "A model of videos looks once: it remembers from frame to frame what it saw in the same view."
+)
 
 
 def tooltip(field: str) -> str:
@@ -141,11 +148,9 @@ class ParamsForm(QWidget):
         self.input = Fold("Input")
         self.input_grid = QGridLayout()
         _add_row(self.input_grid, title("contrast"), self.contrast, tooltip("contrast"))
-        _add_row(
+        self._limits_label = _add_row(
             self.input_grid, "", limits, "Darkest and brightest, in % of the pixels or as values."
         )
-        item = self.input_grid.itemAtPosition(self.input_grid.rowCount() - 1, 0)
-        self._limits_label = cast("QLabel", item.widget() if item is not None else None)
         self.input.set_content_layout(self.input_grid)
 
         self.tiling = QComboBox()
@@ -155,19 +160,26 @@ class ParamsForm(QWidget):
         self.tile_overlap.setRange(-1, 4096)
         self.tile_overlap.setSpecialValueText("auto")
         self.tile_overlap.setSuffix(f" {unit('tile_overlap')}")
+        self.looks = QSpinBox()
+        self.looks.setRange(0, MOST_LOOKS)
+        self.looks.setSpecialValueText("auto")
         self.overlap = QComboBox()
         self.overlap.addItem("best score wins", "best_score")
         self.overlap.addItem("as transformers", "query_order")
         self.overlap_threshold = _slider("overlap_threshold")
         self.advanced = Fold("Advanced")
         self.advanced_grid = QGridLayout()
-        for field, widget in (
-            ("tiling", self.tiling),
-            ("tile_overlap", self.tile_overlap),
-            ("overlap", self.overlap),
-            ("overlap_threshold", self.overlap_threshold),
-        ):
-            _add_row(self.advanced_grid, title(field), widget, tooltip(field))
+        labels = {
+            field: _add_row(self.advanced_grid, title(field), widget, tooltip(field))
+            for field, widget in (
+                ("tiling", self.tiling),
+                ("tile_overlap", self.tile_overlap),
+                ("looks", self.looks),
+                ("overlap", self.overlap),
+                ("overlap_threshold", self.overlap_threshold),
+            )
+        }
+        self._looks_label = labels["looks"]
         self.advanced.set_content_layout(self.advanced_grid)
 
         layout = QVBoxLayout(self)
@@ -196,6 +208,7 @@ class ParamsForm(QWidget):
             contrast_limits=low_high if contrast == "limits" else None,
             tiling=self.tiling.currentData(),
             tile_overlap=None if self.tile_overlap.value() < 0 else self.tile_overlap.value(),
+            looks=self.looks.value() or None,
             overlap=self.overlap.currentData(),
             overlap_threshold=round(self.overlap_threshold.value(), 3),
             channels=channels,
@@ -221,6 +234,13 @@ class ParamsForm(QWidget):
         for part in (self.categories, label.widget() if label is not None else None):
             if part is not None:
                 part.setVisible(len(categories) > 1)
+
+    def offer_looks(self, card: ModelCard) -> None:
+        """Say how often a model looks by itself, where there is a choice."""
+        self.looks.setSpecialValueText(f"auto: {n_looks(PredictParams(), card)}")
+        for part in (self.looks, self._looks_label):
+            part.setEnabled(not card.is_video)
+            part.setToolTip(_LOOKS_OF_VIDEO if card.is_video else tooltip("looks"))
 
     def thresholds(self) -> dict[str, float]:
         """Return the thresholds that the form shows, by their names."""
@@ -263,6 +283,7 @@ class ParamsForm(QWidget):
         self._offer_limits(params.percentiles, params.contrast_limits)
         self.tiling.setCurrentIndex(self.tiling.findData(params.tiling))
         self.tile_overlap.setValue(-1 if params.tile_overlap is None else params.tile_overlap)
+        self.looks.setValue(params.looks or 0)
         self.overlap.setCurrentIndex(self.overlap.findData(params.overlap))
         self.overlap_threshold.setValue(params.overlap_threshold)
         self.size_value.setVisible(is_value)
@@ -271,7 +292,14 @@ class ParamsForm(QWidget):
     def _connect(self) -> None:
         for slider in (self.score, self.mask_level, self.overlap_threshold):
             slider.valueChanged.connect(self._on_changed)
-        for box in (self.min_area, self.size_value, self.low, self.high, self.tile_overlap):
+        for box in (
+            self.min_area,
+            self.size_value,
+            self.low,
+            self.high,
+            self.tile_overlap,
+            self.looks,
+        ):
             box.valueChanged.connect(self._on_changed)
         for combo in (self.size_mode, self.tiling, self.overlap):
             combo.currentIndexChanged.connect(self._on_changed)
@@ -315,7 +343,8 @@ def _slider(field: str) -> QLabeledDoubleSlider:
     return slider
 
 
-def _add_row(grid: QGridLayout, text: str, widget: QWidget, tip: str) -> None:
+def _add_row(grid: QGridLayout, text: str, widget: QWidget, tip: str) -> QLabel:
+    """Add a widget below the others, and return its label."""
     row = grid.rowCount()
     label = QLabel(text)
     for part in (label, widget):
@@ -327,3 +356,4 @@ def _add_row(grid: QGridLayout, text: str, widget: QWidget, tip: str) -> None:
     grid.addWidget(label, row, 0)
     grid.addWidget(widget, row, 1)
     grid.setColumnStretch(1, 1)
+    return label

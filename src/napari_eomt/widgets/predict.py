@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_eomt.annotation.operations import add_categories
 from napari_eomt.errors import EomtError
-from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams
+from napari_eomt.inference.params import DECIDE_FIELDS, PredictParams, n_looks
 from napari_eomt.viewer.image_source import LayerSource, current_frame
 from napari_eomt.widgets.axes_form import AxesForm
 from napari_eomt.widgets.look_row import LookRow
@@ -82,7 +82,7 @@ class SegmentPage(QWidget):
 
     settings_changed = Signal()
     sample_requested = Signal()
-    view_timed = Signal(object, float)  # ModelRef; seconds that it takes for a tile
+    view_timed = Signal(object, float)  # ModelRef; seconds that it takes for a view
     links_found = Signal(str, int, object)  # result's key, frame; doubts of links by (frame, id)
 
     def __init__(
@@ -212,6 +212,7 @@ class SegmentPage(QWidget):
         self.form.blockSignals(True)
         self.form.offer_tasks(card.tasks)
         self.form.offer_categories(card.categories)
+        self.form.offer_looks(card)
         self.form.blockSignals(False)
         self.form.show_measured_size(None)
         moved = self._thresholds.follow(card)
@@ -406,7 +407,9 @@ class SegmentPage(QWidget):
         if isinstance(run, TrackedRun):
             self.links_found.emit(event.key, event.frame, run.doubts)
         if not run.is_decision:
-            self.view_timed.emit(run.ref, event.seconds / max(1, event.n_tiles))
+            self.view_timed.emit(
+                run.ref, event.seconds / max(1, event.n_tiles * n_looks(run.params, run.card))
+            )
         run.take(event)
         if event.object_size is not None:
             self.form.show_measured_size(event.object_size)
