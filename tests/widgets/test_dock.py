@@ -338,6 +338,7 @@ def test_form_and_params_agree(dock):
         percentiles=(1, 99),
         tiling="tiles",
         tile_overlap=16,
+        looks=2,
         overlap="query_order",
     )
     dock.page.form._fill(params)
