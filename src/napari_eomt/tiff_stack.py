@@ -80,18 +80,15 @@ def read_header(path: Path) -> StackHeader:
     DataError
         If it has no image, ends before the last page, or its axes make no frames.
     """
-    with _whole(path), tifffile.TiffFile(path) as tiff:
-        if not tiff.series:
-            raise DataError(f"{path.name} is a TIFF file without an image.")
-        series = tiff.series[0]
-        shape = tuple(int(n) for n in series.shape)
-        return StackHeader(
-            shape,
-            file_axes(shape, tuple(series.axes)),
-            np.dtype(series.dtype).newbyteorder(tiff.byteorder),
-            len(series.pages),
-            series.dataoffset,
-        )
+    try:
+        with open_whole(path) as tiff:
+            series = tiff.series[0]
+            shape, names = tuple(int(n) for n in series.shape), tuple(series.axes)
+            dtype = np.dtype(series.dtype).newbyteorder(tiff.byteorder)
+            n_pages, offset = len(series.pages), series.dataoffset
+    except DataError as error:
+        raise DataError(f"{path.name} {error}") from error
+    return StackHeader(shape, file_axes(shape, names), dtype, n_pages, offset)
 
 
 def read_frame(path: Path, header: StackHeader, index: int) -> Frame:
@@ -120,8 +117,43 @@ def read_frame(path: Path, header: StackHeader, index: int) -> Frame:
     return np.array(found, found.dtype.newbyteorder("="), order="C")
 
 
+@contextmanager
+def open_whole(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF file that has an image, of whose pages none is missing.
+
+    Raises
+    ------
+    DataError
+        If it has none, or ends before the last page, which tifffile only logs. What is wrong is
+        said without the file's name: callers put it in front, as they name files.
+    """
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    listener = Listener(logging.ERROR)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(listener)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            if not tiff.series:
+                raise DataError("is a TIFF file without an image.")
+            yield tiff
+    finally:
+        logger.removeHandler(listener)
+    if any("invalid page offset" in message for message in messages):
+        raise DataError(
+            "is cut off: it ends before the last of its pages. Copy or download it again."
+        )
+
+
 class TiffPages:
     """The first image of a TIFF file as an array, read page by page.
+
+    What Pillow unpacks keeps to its limit of pixels at the time, `Image.MAX_IMAGE_PIXELS`: who
+    reads knows how far the file is to be trusted.
 
     Parameters
     ----------
@@ -159,6 +191,7 @@ class TiffPages:
             # tifffile leaves LZW, JPEG and others to an optional package; Pillow knows most.
             if "imagecodecs" not in str(error):
                 raise
+            # As they are stored, as tifffile gives them: colours of a palette stay numbers.
             with Image.open(self._path) as picture:
                 picture.seek(page.index)
                 pixels = np.asarray(picture)
@@ -192,26 +225,3 @@ def _lead(shape: tuple[int, ...], n_pages: int) -> int | None:
 def _sliced(array: npt.NDArray[Any], index: tuple[Any, ...]) -> npt.NDArray[Any]:
     sliced: npt.NDArray[Any] = array[index]
     return sliced
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Raise an error where tifffile only logs that the file ends too early."""
-    messages: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    listener = Listener(logging.ERROR)
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(listener)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-    if any("invalid page offset" in message for message in messages):
-        raise DataError(
-            f"{path.name} is cut off: it ends before the last of its pages. Copy or download it "
-            "again."
-        )

@@ -122,6 +122,28 @@ def test_lzw_is_read_without_another_package(tmp_path):
     np.testing.assert_array_equal(np.stack(frames), [np.asarray(page) for page in pages])
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "CMYK"])
+def test_lzw_is_read_as_it_is_stored(mode, tmp_path):
+    picture = Image.fromarray(stack(10, 12, 3, dtype=np.uint8)).convert(mode)
+    found = []
+    for compression in (None, "tiff_lzw"):
+        path = tmp_path / f"{compression}.tif"
+        picture.save(path, save_all=True, append_images=[picture], compression=compression)
+        found.append(np.stack(frames_of(path)[0]))
+    np.testing.assert_array_equal(*found)
+    assert found[0].dtype == found[1].dtype
+
+
+def test_pages_have_any_size(tmp_path, monkeypatch):
+    pixels = stack(10, 12, dtype=np.uint8)
+    page = Image.fromarray(pixels)
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page], compression="tiff_lzw")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # more than twice as many are an error
+    frames, _ = frames_of(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.stack(frames), [pixels, pixels])
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
 def test_axes_given_win_over_the_file(tmp_path):
     data = stack(3, 10, 12)
     tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "ZYX"})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
@@ -15,6 +13,7 @@ from imageio.config import known_extensions
 from PIL import Image, UnidentifiedImageError
 
 from napari_eomt.errors import DataError
+from napari_eomt.tiff_stack import TiffPages, open_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,11 +129,6 @@ def _pixels(picture: Image.Image) -> npt.NDArray[Any]:
     return np.asarray(picture)
 
 
-def _sliced(array: npt.NDArray[Any], index: tuple[Any, ...]) -> npt.NDArray[Any]:
-    sliced: npt.NDArray[Any] = array[index]
-    return sliced
-
-
 class _PilFrames:
     """The frames of an animation, decoded when asked for."""
 
@@ -144,17 +138,15 @@ class _PilFrames:
 
     def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[Any]:
         self._picture.seek(index[0])
-        pixels: npt.NDArray[Any] = np.asarray(self._picture.convert("RGB"))
-        return _sliced(pixels, index[1:])
+        pixels: npt.NDArray[Any] = np.asarray(self._picture.convert("RGB"))[index[1:]]
+        return pixels
 
     def close(self) -> None:
         self._picture.close()
 
 
 def _read_tiff(path: Path, axes: str | None) -> ReadArray:
-    with _whole(), tifffile.TiffFile(path) as tiff:
-        if not tiff.series:
-            raise DataError("is a TIFF file without an image.")
+    with open_whole(path) as tiff:
         series = tiff.series[0]
         n_series = len(tiff.series)
         shape, names = tuple(series.shape), tuple(series.axes)
@@ -168,70 +160,12 @@ def _read_tiff(path: Path, axes: str | None) -> ReadArray:
     notes = (f"the first of {n_series} images in the file was read",) if n_series > 1 else ()
     if in_one_piece:
         return tifffile.memmap(path, mode="r").reshape(shape), names, notes
-    return _TiffPages(path, shape), names, notes
+    return _AnySizePages(path, shape), names, notes
 
 
-@contextmanager
-def _whole() -> Iterator[None]:
-    """Raise an error where tifffile only logs that the file ends too early."""
-    messages: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-
-    listener = Listener(logging.ERROR)
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(listener)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-    if any("invalid page offset" in message for message in messages):
-        raise DataError(
-            "is cut off: it ends before the last of its pages. Copy or download it again."
-        )
-
-
-class _TiffPages:
-    """The first series of a TIFF file, read page by page."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self._path = path
-        self._tiff = tifffile.TiffFile(path)
-        self._series = self._tiff.series[0]
-        n_pages = len(self._series.pages)
-        # The first axes count the pages, the others lie within one.
-        leads = [k for k in range(len(shape)) if prod(shape[:k]) == n_pages]
-        self._lead = leads[0] if leads else None
+class _AnySizePages(TiffPages):
+    """Pages of any size; those of a dataset, which may come from anywhere, have a limit."""
 
     def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[Any]:
-        if self._lead is None:  # pages that are not a grid
-            whole: npt.NDArray[Any] = np.asarray(self._series.asarray()).reshape(self.shape)
-            return _sliced(whole, index)
-        lead, inner = index[: self._lead], index[self._lead :]
-        n_pages = prod(self.shape[: self._lead])
-        chosen = np.asarray(np.arange(n_pages).reshape(self.shape[: self._lead])[lead])
-        pages = np.stack([self._page(int(k)) for k in chosen.ravel()])
-        pages = pages.reshape(*chosen.shape, *self.shape[self._lead :])
-        return _sliced(pages, (slice(None),) * chosen.ndim + inner)
-
-    def _page(self, k: int) -> npt.NDArray[Any]:
-        page = self._series.pages[k]
-        inner = self.shape[self._lead or 0 :]
-        if page is None:  # an OME-TIFF whose acquisition was stopped
-            return np.zeros(inner, self._series.dtype)
-        try:
-            pixels: npt.NDArray[Any] = np.asarray(page.asarray())
-        except ValueError as error:
-            # tifffile leaves LZW, JPEG and others to an optional package; Pillow knows most.
-            if "imagecodecs" not in str(error):
-                raise
-            with _any_size(), Image.open(self._path) as picture:
-                picture.seek(page.index)
-                pixels = _pixels(picture)
-        return pixels.reshape(inner)
-
-    def close(self) -> None:
-        self._tiff.close()
+        with _any_size():
+            return super().__getitem__(index)
