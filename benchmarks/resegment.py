@@ -104,7 +104,7 @@ def main() -> None:
             "nuclei-nano, 1024 px": (
                 load_segmenter("nuclei-nano", "cpu"),
                 drawn_nuclei((1024, 1024), 400, seed=0)[0],
-                PredictParams(object_size=20.0),
+                PredictParams(object_size=20.0, looks=1),
             ),
             "ViT-S 12 blocks, 640 px": (
                 load_segmenter(folder, "cpu"),
