@@ -24,7 +24,7 @@ import napari
 from qtpy.QtWidgets import QApplication
 
 from napari_eomt.synthetic import drawn_nuclei
-from napari_eomt.widgets.predict import DRAG_S
+from napari_eomt.widgets.predict_runs import DRAG_S
 
 TIMEOUT_S = 600
 WARM_UP = 2
@@ -44,14 +44,14 @@ def measure(side: int, n_objects: int, n_repeats: int) -> None:
     viewer = napari.Viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-eomt", "EoMT")
     frames, ended, window = [], [], []
-    show = dock.page._on_frame
+    show = dock.page.runs._on_frame
 
     def timed(event) -> None:
         start = perf_counter()
         show(event)
         window.append(perf_counter() - start)
 
-    dock.jobs.frame_done.disconnect(dock.page._on_frame)
+    dock.jobs.frame_done.disconnect(dock.page.runs._on_frame)
     dock.jobs.frame_done.connect(timed)
     dock.jobs.frame_done.connect(lambda event: frames.append((perf_counter(), event)))
     dock.jobs.finished.connect(lambda event: ended.append((perf_counter(), event)))
@@ -62,7 +62,7 @@ def measure(side: int, n_objects: int, n_repeats: int) -> None:
     layer, table, decide = [], [], []
     score = dock.page.form.score
     for k in range(n_repeats + WARM_UP):
-        until(lambda: not dock.page._runs)
+        until(lambda: not dock.page.runs.is_waiting)
         for times in (frames, ended, *([window] if k <= WARM_UP else [])):
             times.clear()
         start = perf_counter()
@@ -82,7 +82,7 @@ def measure(side: int, n_objects: int, n_repeats: int) -> None:
         QApplication.processEvents()
         sleep(0.015)
     let_go = perf_counter()
-    until(lambda: not dock.page._runs)
+    until(lambda: not dock.page.runs.is_waiting)
     medians = {"layer": layer, "table": table, "decide": decide, "window": window}
     print(
         f"{side}², {n_found} objects, {tiles} tiles: "

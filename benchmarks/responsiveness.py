@@ -108,7 +108,7 @@ def main() -> None:
 
     slide.timeout.connect(move)
     slide.start()
-    seconds = wait(lambda: not slide.isActive() and not dock.page._runs)
+    seconds = wait(lambda: not slide.isActive() and not dock.page.runs.is_waiting)
     report("score slider dragged for 2 s", gaps.take(), seconds)
     viewer.close()
 

@@ -59,7 +59,7 @@ def test_an_empty_page_says_what_comes_next(viewer, dock, monkeypatch):
     page.start.click()
     assert ran == [1]
     assert dock.page.is_running
-    dock.page.stop()
+    dock.page.runs.stop()
     add_result(dock, viewer, "other")
     assert page.start.isHidden()
     assert not page.content.isHidden()

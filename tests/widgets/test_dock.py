@@ -132,7 +132,7 @@ def test_sliders_decide_without_a_run(viewer, dock, qtbot, nuclei):
 def test_a_drag_is_one_step_and_locked_objects_keep_their_pixels(
     viewer, dock, qtbot, nuclei, monkeypatch
 ):
-    monkeypatch.setattr("napari_eomt.widgets.predict.DRAG_S", 0.5)
+    monkeypatch.setattr("napari_eomt.widgets.predict_runs.DRAG_S", 0.5)
     viewer.add_image(nuclei)
     run(qtbot, dock)
     result = dock.current.result
@@ -145,7 +145,7 @@ def test_a_drag_is_one_step_and_locked_objects_keep_their_pixels(
 
     def drag(*values):
         run(qtbot, dock, lambda: [dock.page.form.score.setValue(value) for value in values])
-        qtbot.waitUntil(lambda: not dock.page._runs, timeout=WAIT_MS)
+        qtbot.waitUntil(lambda: not dock.page.runs.is_waiting, timeout=WAIT_MS)
 
     drag(0.55, 0.6, 0.9)
     drag(0.95, 0.99)

@@ -157,7 +157,7 @@ def test_what_keeps_a_model_from_running_is_said(
 ):
     dock = open_dock(viewer, qtbot, client)
     card, ref = dock._model()
-    dock.page._runs[-5] = Run(1, is_decision=False, card=card, ref=ref)
+    dock.page.runs._runs[-5] = Run(1, is_decision=False, card=card, ref=ref)
     dock.jobs.progressed.emit(JobProgress(-5, done, total, what, None, 1))
     assert dock.bar.text.text().startswith(text)
     bar = dock.bar.progress
@@ -166,7 +166,7 @@ def test_what_keeps_a_model_from_running_is_said(
         assert bar.maximum() == 0, "it is not known how far it is"
     else:
         assert 100 * bar.value() / bar.maximum() == pytest.approx(percent, abs=1)
-    del dock.page._runs[-5]
+    del dock.page.runs._runs[-5]
 
 
 def test_downloads_go_on_without_the_window_and_end_with_the_dock(

@@ -257,7 +257,7 @@ def test_a_slider_leaves_tracks_whole(dock, qtbot):
     before = state(document)
     page.form.score.setValue(0.95)
     qtbot.wait(300)
-    assert not page.is_waiting
+    assert not page.runs.is_waiting
     assert_same(state(document), before)
     text = dock.bar.text.text()
     assert f"{N_FRAMES} tracked frames stay as they are" in text
@@ -280,11 +280,11 @@ def test_a_frame_that_is_segmented_alone_is_said_and_linked_again(dock, qtbot):
     assert "now" not in dock.bar.text.text()
     assert len(track_table(document).tracks()) == n_tracks
     page.form.score.setValue(0.99)
-    qtbot.waitUntil(lambda: not page.is_waiting, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not page.runs.is_waiting, timeout=WAIT_MS)
     n_left = len(document.segments(4))
     assert n_left < len(document.segments(3))
     page.form.score.setValue(0.5)
-    qtbot.waitUntil(lambda: not page.is_waiting, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not page.runs.is_waiting, timeout=WAIT_MS)
     assert len(document.segments(4)) > n_left
     run(qtbot, dock, page.from_here.trigger)
     assert len(track_table(document).tracks()) == n_tracks

@@ -151,7 +151,7 @@ class EomtDock(QWidget):
         self.folder.doubted.connect(self.doubts.know)
         self.opened = OpenedImages(napari_viewer, self.results, self.work, self)
         self.prefetch = Prefetch(
-            self.jobs, self.folder, self._model, self.page.params, lambda: self.page.is_waiting
+            self.jobs, self.folder, self._model, self.page.params, lambda: self.page.runs.is_waiting
         )
         self.images = ImageList(self.folder, self.prefetch)
         self.runner.handle("next_image", self.images.open_next)
@@ -187,8 +187,8 @@ class EomtDock(QWidget):
         self.model.changed.connect(self._on_model)
         self.model.dialog_requested.connect(self.show_models)
         self.library.renamed.connect(self.options.rename)
-        self.page.view_timed.connect(self.options.show_seconds)
-        self.page.links_found.connect(self.tracks.links.know)
+        self.page.runs.view_timed.connect(self.options.show_seconds)
+        self.page.runs.links_found.connect(self.tracks.links.know)
         self.options.changed.connect(self._on_model)
         self.jobs.state_changed.connect(self._on_state)
         self.page.settings_changed.connect(self._save_timer.start)
