@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,35 @@ def test_stopped_and_gone_on_equals_a_run_without_a_stop(dock, qtbot, models, ki
     # Ids are not given out twice: the same up to their names.
     pairs = np.unique(np.stack([stopped.ravel(), document.id_maps.ravel()]), axis=1).T
     assert len(pairs) == len(set(pairs[:, 0])) == len(set(pairs[:, 1]))
+
+
+def test_a_run_that_fails_says_where_it_goes_on(dock, qtbot, models):
+    page = dock.page
+    choose(dock, models["videomt"])
+    open_stack(dock, 30)
+
+    def on_frame(event):
+        if event.frame == 2:
+            os.kill(dock.jobs.client.pid, 9)
+
+    dock.jobs.frame_done.connect(on_frame)
+    with qtbot.waitSignal(dock.jobs.failed, timeout=WAIT_MS):
+        page.all_frames.trigger()
+    dock.jobs.frame_done.disconnect(on_frame)
+    document = dock.current.result.document
+    n = sum(m.any() for m in document.id_maps)
+    assert 3 <= n < 30
+    assert dock.bar.errors.text.text().endswith(
+        f" {n} of 30 frames are tracked and stay. Track 30 → Continue goes on."
+    )
+    assert not page.is_running
+    assert not dock.bar.is_running
+    assert page.buttons.go_on.text() == f"Continue tracking from frame {n}"
+    event = run(qtbot, dock, page.buttons.go_on.trigger)
+    assert event.n_frames == 30 - n
+    assert not dock.bar.has_error
+    assert_whole(document)
+    assert dock.current.session.n_steps == 1
 
 
 def test_a_slider_leaves_tracks_whole(dock, qtbot):

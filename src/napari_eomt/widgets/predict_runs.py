@@ -250,11 +250,14 @@ class PredictRuns(QObject):
 
     def _on_failed(self, event: Failed) -> None:
         run = self._end(event.job, is_cut_short=True)
-        if run is not None:
-            button = self._buttons.all.text()
-            goes_on = f" {run.stopped_text} {button} → Continue goes on."
-            more = goes_on if self._can_go_on(run) else ""
-            self._bar.show_error(event.message + more, event.details)
+        if run is None:
+            return
+        if not run.is_decision:
+            self._bar.show_message("")  # it goes on no more, and the error says the rest
+        button = self._buttons.all.text()
+        goes_on = f" {run.stopped_text} {button} → Continue goes on."
+        more = goes_on if self._can_go_on(run) else ""
+        self._bar.show_error(event.message + more, event.details)
 
     def _end(self, job: int, *, is_cut_short: bool = False) -> Run | None:
         """Let go of a job; return its run, None where it was none of these."""
