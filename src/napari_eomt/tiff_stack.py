@@ -16,7 +16,7 @@ from napari_eomt.errors import DataError
 from napari_eomt.structures.axes import guess_axes, take_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -210,11 +210,18 @@ def file_axes(shape: tuple[int, ...], names: tuple[str, ...]) -> AxisRoles:
     DataError
         If there are too few axes.
     """
-    upper = [name.upper() for name in names]
-    is_known = not _UNKNOWN_AXES.issuperset(set(upper) - {"Y", "X"})
-    if is_known and len(set(upper)) == len(upper) and {"Y", "X"} <= set(upper):
-        return guess_axes(shape, names=names)
-    return guess_axes(shape)
+    return guess_axes(shape, names=known_axes(names) or None)
+
+
+def known_axes(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a file's axes if they tell which is what, else none.
+
+    They do not if Y or X is missing, one is there twice, or all others are unknown.
+    """
+    upper = {name.upper() for name in names}
+    others = upper - {"Y", "X"}
+    is_known = not others or not others <= _UNKNOWN_AXES
+    return tuple(names) if is_known and len(upper) == len(names) and {"Y", "X"} <= upper else ()
 
 
 def _lead(shape: tuple[int, ...], n_pages: int) -> int | None:

@@ -7,6 +7,7 @@ from PIL import Image
 from napari_eomt.errors import DataError
 from napari_eomt.inference.inputs import find_images
 from napari_eomt.inference.sources import open_source
+from napari_eomt.tiff_stack import known_axes, read_frame, read_header
 
 
 def stack(*shape, dtype=np.uint16):
@@ -316,3 +317,35 @@ def test_inputs_that_name_nothing_are_one_error_each(tmp_path):
     assert [str(e).split(": ")[1].split()[0] for e in errors] == ["there", "no", "holds"]
     _, (error,) = find_images([str(tmp_path)], out=tmp_path)
     assert "--out" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_known"),
+    [
+        ("TYX", True),
+        ("tyx", True),
+        ("YX", True),
+        ("XY", True),
+        ("QZYX", True),
+        ("QYX", False),
+        ("QQYX", False),
+        ("TTYX", False),
+        ("tTYX", False),
+        ("TX", False),
+        ("", False),
+    ],
+)
+def test_names_tell_what_an_axis_is_or_nothing(names, is_known):
+    assert known_axes(names) == (tuple(names) if is_known else ())
+
+
+@pytest.mark.parametrize("axes", ["TYX", "QYX", "CYX", "YXC", "ZQYX", "QQYX", "YX", "XY"])
+def test_a_dataset_reads_the_axes_of_a_file_as_a_prediction_does(axes, tmp_path):
+    path = tmp_path / "a.tif"
+    data = stack(*range(5, 5 + len(axes)), dtype=np.uint16)
+    tifffile.imwrite(path, data, metadata={"axes": axes})
+    header = read_header(path)
+    with open_source(path) as source:
+        assert (header.roles, header.n_frames) == (source.roles, source.n_frames)
+        for k in range(source.n_frames):
+            np.testing.assert_array_equal(read_frame(path, header, k), source.frame(k))

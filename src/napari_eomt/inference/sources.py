@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_eomt.errors import DataError
 from napari_eomt.inference.readers import read_array
 from napari_eomt.structures.axes import guess_axes, take_frame
+from napari_eomt.tiff_stack import known_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from napari_eomt.structures.axes import AxisRoles
     from napari_eomt.structures.frames import Frame
-
-# What tifffile calls axes about which the file says nothing.
-_UNKNOWN_AXES = frozenset("Q")
 
 
 class FileSource:
@@ -123,25 +121,14 @@ def open_source(path: Path, axes: str | None = None) -> FileSource:
     with _readable(path):
         array, names, notes = read_array(path, axes)
         shape = tuple(int(length) for length in array.shape)
-        known = names and not _UNKNOWN_AXES.issuperset(set(names) - {"Y", "X"})
-        if axes is not None:
-            names = tuple(axes)
-            roles = guess_axes(shape, names=names)
-        elif known and _is_plain(names):
-            roles = guess_axes(shape, names=names)
-        else:
-            names = ()
-            roles = guess_axes(shape)
+        names = known_axes(names) if axes is None else tuple(axes)
+        roles = guess_axes(shape, names=names if names or axes is not None else None)
         if axes is None and not names and roles.frames and shape[0] in (3, 4) and len(shape) == 3:
             notes = (
                 *notes,
                 f"read as {shape[0]} frames; if these are channels, use --axes CYX",
             )
         return FileSource(path, array, roles, names, notes)
-
-
-def _is_plain(names: Sequence[str]) -> bool:
-    return len(set(names)) == len(names) and {"Y", "X"} <= {name.upper() for name in names}
 
 
 @contextmanager
