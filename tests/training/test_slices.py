@@ -13,8 +13,9 @@ import napari_eomt as ne
 from napari_eomt.cli.main import app
 from napari_eomt.errors import DataError
 from napari_eomt.evaluation.report import Report
+from napari_eomt.formats.copies import find_shared, join_copies
 from napari_eomt.formats.slices import Slice
-from napari_eomt.training.copies import check_apart, find_shared, join_copies
+from napari_eomt.training.copies import check_apart
 from napari_eomt.training.opened import open_dataset
 from napari_eomt.training.setup import set_up
 

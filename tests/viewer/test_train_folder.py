@@ -12,9 +12,9 @@ from tests.training.drawn_panoptic import SIZE, drawn_ids, pixels_of, save_panop
 from tests.training.test_copies import add_copies
 
 from napari_eomt.errors import DataError
+from napari_eomt.formats.copies import find_shared, join_copies
 from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.models.catalog import DEFAULT_MODEL, find_model
-from napari_eomt.training.copies import find_shared, join_copies
 from napari_eomt.training.opened import open_dataset
 from napari_eomt.training.params import TrainParams
 from napari_eomt.training.sources import DatasetSource
@@ -58,11 +58,11 @@ def test_copies_learn_together_or_check_as_the_command_splits_them(tmp_path):
     source = FolderSource(path)
     assert len({row.group for row in source.rows}) == 4
     opened = open_dataset(path)
-    groups = join_copies({e.key: e.group for e in opened.source.entries}, opened.files)
+    copies = join_copies({e.key: e.group for e in opened.source.entries}, opened.files)
     keys = {e.key: e.group for e in opened.source.entries}
     for fraction in (0.2, 0.4, 0.6):
         parts = parts_of(source.rows, fraction, {})
-        split = split_images(groups, fraction)
+        split = split_images(keys, fraction, copies=copies)
         assert {k for k, part in parts.of.items() if part == "val"} == {keys[k] for k in split.val}
         for k in range(4):
             assert parts.of[f"drawn{k}"] == parts.of[f"copy of drawn{k}.png"]

@@ -83,11 +83,19 @@ class Dataset:
         Its COCO file.
     file : CocoFile
         What is in it.
+
+    Attributes
+    ----------
+    notes : tuple of str
+        What was left out when it was opened.
+    split_notes : tuple of str
+        What is in no part, as `save` has split it.
     """
 
     def __init__(self, path: Path, file: CocoFile) -> None:
         self.path = path
         self.notes: tuple[str, ...] = tuple(str(problem) for problem in file.problems)
+        self.split_notes: tuple[str, ...] = ()
         self._roots = roots_of(path)
         self._lock = DatasetLock(path.parent)
         self._state = _state(path)
@@ -252,14 +260,16 @@ class Dataset:
         Returns
         -------
         dict of str to int
-            How many images each part has, if the dataset is split.
+            How many images each part has, if the dataset is split. Equal images are in one; what
+            is left out is in `split_notes`.
 
         Raises
         ------
         OutputError
             If it cannot be written: the dataset of before is whole, and saving can be tried again.
         DataError
-            If another program is writing, or has changed it since the first `add`.
+            If another program is writing, or has changed it since the first `add`; or an image
+            cannot be read to be compared: then the dataset is saved, and its parts are not.
         """
         self._begin()
         try:
@@ -358,8 +368,11 @@ class Dataset:
         val_fraction = dataset_split.val_fraction_of(file)
         if val_fraction is None:
             dataset_split.remove_parts(self.path)
-            return {}
-        return dataset_split.write_parts(self.path, file, val_fraction)
+            written = dataset_split.Written()
+        else:
+            written = dataset_split.write_parts(self.path, file, val_fraction)
+        self.split_notes = written.notes
+        return written.n_images
 
     def _record(self, image_id: int) -> Record:
         record = self._changes.image(image_id)

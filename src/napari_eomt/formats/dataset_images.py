@@ -13,6 +13,7 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.folder_swap import sync_folder
 from napari_eomt.formats.image_files import read_image, storable, suffix_for, write_image
 from napari_eomt.formats.safe_paths import folded, free_stem, inside
+from napari_eomt.formats.slices import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_eomt.formats.coco_checks import Record
+    from napari_eomt.formats.coco_file import CocoFile
+    from napari_eomt.formats.slices import ImagePlace
 
 
 _TEMPORARY = ".dataset-"
@@ -188,6 +191,32 @@ def image_file(roots: Sequence[Path], record: Record) -> Path:
             f"{roots[1]}. Put the images there."
         )
     return path
+
+
+def image_files(
+    path: Path, records: Iterable[Record], file: CocoFile | None = None
+) -> dict[str, ImagePlace]:
+    """Return where a dataset's images are, by their ids; of those whose files are there, in it.
+
+    Parameters
+    ----------
+    path : Path
+        The dataset's JSON.
+    records : iterable of dict
+        Its images.
+    file : CocoFile, optional
+        What is in it, which tells images of one file apart.
+    """
+    roots = roots_of(path)
+    found: dict[str, ImagePlace] = {}
+    for record in records:
+        there = None
+        with suppress(DataError):  # which is told when it is read
+            there = find_image(roots, record)
+        if there is not None:
+            is_shared = file is not None and file.is_shared(record)
+            found[str(record["id"])] = place_of(there, record, is_shared=is_shared)
+    return found
 
 
 def image_folder(roots: Sequence[Path], records: Sequence[Record]) -> Path:

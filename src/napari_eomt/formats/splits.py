@@ -78,6 +78,25 @@ def split_groups(
     return {group: "val" if group in chosen else "train" for group in sizes}
 
 
+def joined_sizes(sizes: Mapping[str, int], copies: Mapping[str, str]) -> dict[str, int]:
+    """Return the sizes of groups that a split keeps together, by the first of each.
+
+    An image counts once, however often it is there: a copy that comes moves no other.
+
+    Parameters
+    ----------
+    sizes : dict of str to int
+        Images of each group.
+    copies : dict of str to str
+        For each group the first one that it is a copy of, or itself; see `join_copies`.
+    """
+    found: dict[str, int] = {}
+    for group, n in sizes.items():
+        first = copies.get(group, group)
+        found[first] = max(n, found.get(first, 0))
+    return found
+
+
 def rank_of(group: str) -> int:
     """Return where a group stands: lower ones check first."""
     return int.from_bytes(hashlib.sha256(group.encode(errors="surrogatepass")).digest()[:8], "big")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_eomt.errors import DataError
-from napari_eomt.formats.dataset_images import find_image, image_file, roots_of
-from napari_eomt.formats.slices import place_of
+from napari_eomt.formats.dataset_images import image_file, roots_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_eomt.formats.coco_checks import Record
-    from napari_eomt.formats.coco_file import CocoFile
-    from napari_eomt.formats.slices import ImagePlace
 
 
 def check_files(
@@ -50,27 +47,3 @@ def check_files(
             f"The files of {len(missing)} of {len(records)} images cannot be found. The first: "
             f"{missing[0]}"
         )
-
-
-def image_files(
-    path: Path, records: Iterable[Record], file: CocoFile | None = None
-) -> dict[str, ImagePlace]:
-    """Return where a dataset's images are, by their ids; of those whose files are there.
-
-    Parameters
-    ----------
-    path : Path
-        The dataset's JSON.
-    records : iterable of dict
-        Its images.
-    file : CocoFile, optional
-        What is in it, which tells images of one file apart.
-    """
-    roots = roots_of(path)
-    found: dict[str, ImagePlace] = {}
-    for record in records:
-        there = find_image(roots, record)
-        if there is not None:
-            is_shared = file is not None and file.is_shared(record)
-            found[str(record["id"])] = place_of(there, record, is_shared=is_shared)
-    return found

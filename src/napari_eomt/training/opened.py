@@ -12,9 +12,9 @@ from napari_eomt.errors import DataError
 from napari_eomt.evaluation.truth import PanopticTruth, load_annotated
 from napari_eomt.formats.coco_panoptic import PanopticFile
 from napari_eomt.formats.dataset import Dataset
-from napari_eomt.formats.dataset_images import find_image, roots_of
+from napari_eomt.formats.dataset_images import find_image, image_files, roots_of
 from napari_eomt.formats.slices import check_record
-from napari_eomt.training.image_files import check_files, image_files
+from napari_eomt.training.image_files import check_files
 from napari_eomt.training.sources import DatasetSource, ImageEntry, entry_of
 from napari_eomt.training.survey import MAX_SURVEYED, evenly
 from napari_eomt.training.video_opened import OpenedVideos, Videos, videos_at, videos_of

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_eomt.errors import DataError
+from napari_eomt.formats.copies import find_shared, join_copies, left_out_text
 from napari_eomt.formats.panoptic_file import PanopticFile
 from napari_eomt.models.locate import locate
 from napari_eomt.training.checkpoint import State, load_state
 from napari_eomt.training.clip_samples import ClipSet
-from napari_eomt.training.copies import check_apart, find_shared, join_copies, left_out_text
+from napari_eomt.training.copies import check_apart
 from napari_eomt.training.labels import LabelMap, match_categories, with_background
 from napari_eomt.training.opened import Annotated, Opened, open_dataset
 from napari_eomt.training.resolve import resolve, resolve_for_network, training_task
@@ -25,16 +26,16 @@ from napari_eomt.training.start import (
 from napari_eomt.training.survey import void_share
 from napari_eomt.training.video_card import BECOMES_VIDEO, as_video_card
 from napari_eomt.training.video_opened import OpenedVideos, check_tracks
-from napari_eomt.training.video_split import split_videos
+from napari_eomt.training.video_split import frames_apart, split_videos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_eomt.formats.copies import Shared
     from napari_eomt.models.card import ModelCard
     from napari_eomt.structures.categories import Category
     from napari_eomt.structures.segments import Task
-    from napari_eomt.training.copies import Shared
     from napari_eomt.training.params import TrainParams
     from napari_eomt.training.runs import Run
 
@@ -93,7 +94,7 @@ def set_up(
         With the images that check; by default some of the dataset's own do.
     leave_out_copies : bool
         Leave out what is learnt from and checks as well, rather than refuse it. Where some of the
-        dataset's own images check, those that are equal always learn together, or check.
+        dataset's own images or videos check, those that are equal always learn together, or check.
 
     Raises
     ------
@@ -129,17 +130,18 @@ def set_up(
         fraction = params.val_fraction
         if opened.val_fraction is not None and fraction > 0:
             fraction = opened.val_fraction
+        files = opened.files
+        copies = join_copies(groups, files)
         if isinstance(opened, OpenedVideos):
-            parts = split_videos(groups, fraction, params.clip_length)
+            parts = split_videos(groups, fraction, params.clip_length, copies)
+            files = frames_apart(files)
         else:
-            parts = split_images(join_copies(groups, opened.files), fraction)
+            parts = split_images(groups, fraction, copies=copies)
         train, val = parts.train, parts.val
         notes += parts.notes
-        if not isinstance(opened, OpenedVideos):
-            # Frames of stacks, which are not joined.
-            files = opened.files
-            learn, check = ({key: files[key] for key in part} for part in (train, val))
-            train = _without_copies(names, train, find_shared(learn, check), notes)
+        # Frames of stacks that are not equal as a whole.
+        learn, check = ({k: files[k] for k in part if k in files} for part in (train, val))
+        train = _without_copies(names, train, find_shared(learn, check), notes)
     if isinstance(opened, OpenedVideos):
         notes += check_tracks(opened.source, opened.path, train)
     labels = _labels(card.categories, opened, train, training_task(params, card))

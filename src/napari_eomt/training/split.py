@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from napari_eomt.errors import DataError
-from napari_eomt.formats.splits import Part, rank_of, split_groups
+from napari_eomt.formats.splits import Part, joined_sizes, rank_of, split_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,7 @@ def split_images(
     val_fraction: float,
     choices: Mapping[str, Choice] | None = None,
     sizes: Mapping[str, int] | None = None,
+    copies: Mapping[str, str] | None = None,
 ) -> Split:
     """Decide which images learn and which check.
 
@@ -58,6 +59,9 @@ def split_images(
         "none" leaves out the one frame.
     sizes : dict of str to int, optional
         How many images each key stands for; by default one.
+    copies : dict of str to str, optional
+        For groups that are copies of others, the first of these; see `join_copies`. They are in
+        one part, and count once.
 
     Raises
     ------
@@ -69,11 +73,15 @@ def split_images(
         raise DataError("The dataset has no images. Add some with their annotations.")
     choices = {key: choice for key, choice in (choices or {}).items() if key in groups}
     left = {key: group for key, group in groups.items() if choices.get(key) != "none"}
-    chosen = _chosen_groups(groups, choices)
     n_images: Counter[str] = Counter()
     for key, group in left.items():
         n_images[group] += 1 if sizes is None else sizes[key]
-    parts = split_groups(n_images, val_fraction, n_groups=len(set(groups.values())))
+    copies = copies or {}
+    n_joined = joined_sizes(n_images, copies)
+    groups = {key: copies.get(group, group) for key, group in groups.items()}
+    left = {key: groups[key] for key in left}
+    chosen = _chosen_groups(groups, choices)
+    parts = split_groups(n_joined, val_fraction, n_groups=len(set(groups.values())))
     parts = {group: chosen.get(group, parts[group]) for group in left.values()}
     free = sorted((g for g in parts if g not in chosen), key=rank_of)
     notes: list[str] = []
@@ -90,17 +98,20 @@ def split_images(
             "learn from."
         )
     if val_fraction > 0 and not val:
-        notes.append(_why_none_checks(len(train), len(parts)))
+        is_one = len(parts) == len(n_images)
+        notes.append(
+            _why_none_checks(len(train), len(parts), "of one stack" if is_one else "equal")
+        )
     return Split(train, val, tuple(notes))
 
 
-def _why_none_checks(n_images: int, n_groups: int) -> str:
+def _why_none_checks(n_images: int, n_groups: int, alike: str) -> str:
     if n_groups > 1:
         return "All images are chosen to learn: none is left to check whether learning helped."
     if n_images > 1:
         return (
-            f"All {n_images} images are of one stack: none is left to check whether learning "
-            "helped. Annotate an image that is not of it."
+            f"All {n_images} images are {alike}: none is left to check whether learning helped. "
+            "Annotate an image that is not."
         )
     return "One image learns: none is left to check whether learning helped. Annotate another."
 

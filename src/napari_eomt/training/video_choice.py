@@ -30,6 +30,11 @@ def video_of(key: str) -> str:
     return key.rpartition(_OF)[0]
 
 
+def frame_of(key: str) -> int:
+    """Return the number of a frame in its video, by its key."""
+    return int(key.rpartition(_OF)[2])
+
+
 def n_videos(keys: Sequence[str]) -> int:
     """Count the videos of some keys: 0 if they are of images."""
     return len({video_of(key) for key in keys} - {""})

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_eomt.errors import DataError
 from napari_eomt.training.split import Split, split_images
+from napari_eomt.training.video_choice import frame_of, video_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from napari_eomt.formats.slices import ImagePlace
 
 MIN_FRAMES = 2
 """Of each part: one frame alone tells nothing of how an object goes on."""
@@ -67,19 +71,26 @@ def why_no_time_split(n_frames: int, gap: int) -> str:
     )
 
 
-def split_videos(groups: Mapping[str, str], val_fraction: float, gap: int) -> Split:
+def split_videos(
+    groups: Mapping[str, str],
+    val_fraction: float,
+    gap: int,
+    copies: Mapping[str, str] | None = None,
+) -> Split:
     """Decide which videos learn and which check, as `split_images` does for stacks.
 
-    A single video is split in time, see `split_in_time`.
+    A single video is split in time, see `split_in_time`; so are its copies, at the same frames.
 
     Parameters
     ----------
     groups : dict of str to str
-        The video of each frame, by its key; frames in their order.
+        The video of each frame, by its key, see `frame_key`; frames in their order.
     val_fraction : float
         0 to below 1; 0: nothing checks.
     gap : int
         See `split_in_time`.
+    copies : dict of str to str, optional
+        For videos that are copies of others, the first of these; see `join_copies`.
 
     Raises
     ------
@@ -88,10 +99,28 @@ def split_videos(groups: Mapping[str, str], val_fraction: float, gap: int) -> Sp
     """
     if not groups:
         raise DataError("There are no frames to learn from. Annotate some.")
-    if len(set(groups.values())) > 1 or val_fraction <= 0:
-        return split_images(groups, val_fraction)
-    keys = tuple(groups)
-    found = split_in_time(len(keys), val_fraction, gap)
+    videos = {(copies or {}).get(video, video) for video in groups.values()}
+    if len(videos) > 1 or val_fraction <= 0:
+        return split_images(groups, val_fraction, copies=copies)
+    has_copies = len(set(groups.values())) > 1
+    number = {key: frame_of(key) if has_copies else k for k, key in enumerate(groups)}
+    frames = sorted(set(number.values()))
+    found = split_in_time(len(frames), val_fraction, gap)
     if found is None:
-        return Split(keys, (), (why_no_time_split(len(keys), gap),))
-    return Split(keys[: found.n_learn], keys[-found.n_check :], (str(found),))
+        return Split(tuple(groups), (), (why_no_time_split(len(frames), gap),))
+    learn, check = frozenset(frames[: found.n_learn]), frozenset(frames[-found.n_check :])
+    train = tuple(key for key in groups if number[key] in learn)
+    val = tuple(key for key in groups if number[key] in check)
+    return Split(train, val, (str(found),))
+
+
+def frames_apart(files: Mapping[str, ImagePlace]) -> dict[str, ImagePlace]:
+    """Return the files of frames that have one each: of others it does not say which is which.
+
+    Parameters
+    ----------
+    files : dict of str to (Path or Slice)
+        Of the frames of videos, by their keys.
+    """
+    n_frames = Counter((video_of(key), place) for key, place in files.items())
+    return {key: place for key, place in files.items() if n_frames[video_of(key), place] == 1}

@@ -81,7 +81,8 @@ class ExportParams(BaseModel):
         title="To check",
         description="Part of the images that a training checks itself with, 0 to 0.9: writes "
         "annotations_train.json and annotations_val.json as well. An image that is added "
-        "moves none of 20 or more, and the frames of a stack stay together. 0: no parts.",
+        "moves none of 20 or more; the frames of a stack, and equal images, stay together. "
+        "0: no parts.",
     )
 
 
@@ -243,6 +244,7 @@ def _to_coco(
         parts = dataset.save(val_fraction=params.val_fraction or None)
         if parts:
             notes[f"{parts['train']:,} images to train, {parts['val']:,} to check."] += 1
+            notes.update(dataset.split_notes)
         if params.tool != "coco":
             notes.update(_copy_for(dataset, params.tool, on_progress))
     _mark(items)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from napari_eomt.formats.coco_file import CocoFile, save_coco
+from napari_eomt.formats.copies import left_out_text
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.formats.dataset_split import KEY
-from napari_eomt.training.copies import left_out_text
 from napari_eomt.training.sources import decided_frames
 from napari_eomt.training.split import Choice, split_images
 from napari_eomt.training.video_split import split_in_time, why_no_time_split
@@ -59,8 +59,8 @@ class LearnRow:
     is_video : bool
         Whether the frames are learnt from as a video, with the tracks in it.
     group : str
-        The same for images that are copies of each other, where that is known: these learn
-        together, or check.
+        The key of the first of the rows that this one is a copy of, where that is known: these
+        learn together, or check.
     """
 
     key: str
@@ -191,24 +191,25 @@ def parts_of(
     groups = {row.key: row.group or row.key for row in rows}
     checking = {groups[key] for key, part in choices.items() if part == "val" and key in groups}
     copies = [k for k, part in choices.items() if part == "train" and groups.get(k) in checking]
-    found = split_images(groups, val_fraction, {**choices, **dict.fromkeys(copies, "none")}, sizes)
-    notes = list(found.notes)
+    wanted: dict[str, Choice] = {**choices, **dict.fromkeys(copies, "none")}
+    found = split_images({key: key for key in groups}, val_fraction, wanted, sizes, groups)
+    told: tuple[str, ...] = ()
     if copies:
         names = [row.name for row in rows if row.key in copies]
-        notes.insert(0, left_out_text(names, len(found.train) + len(copies)))
+        told = (left_out_text(names, len(found.train) + len(copies)),)
     of: dict[str, Choice] = {row.key: "none" for row in rows}
     for key in found.train:
         of[key] = "train"
     for key in found.val:
         of[key] = "val"
     if not any(row.is_video for row in rows):
-        return Parts(of, tuple(notes))
+        return Parts(of, (*told, *found.notes))
     if found.val or val_fraction <= 0:
-        return Parts(of)
+        return Parts(of, told)
     left = [row for row in rows if of[row.key] == "train"]
-    if len(left) > 1 or left[0].key in choices:
+    if len({groups[row.key] for row in left}) > 1 or any(row.key in choices for row in left):
         return Parts(of, (_ALL_LEARN,))
-    n = left[0].n_images
+    n = max(row.n_images for row in left)
     if not n:
         return Parts(of, (_UNKNOWN_LENGTH,), in_time=True)
     parts = split_in_time(n, val_fraction, gap)

@@ -13,11 +13,10 @@ from napari_eomt.errors import DataError, OutputError
 from napari_eomt.evaluation.truth import load_annotated
 from napari_eomt.formats.coco_categories import read_category
 from napari_eomt.formats.coco_panoptic import PanopticFile
-from napari_eomt.formats.dataset_images import image_file, roots_of
+from napari_eomt.formats.copies import join_copies
+from napari_eomt.formats.dataset_images import image_file, image_files, roots_of
 from napari_eomt.formats.safe_paths import inside
 from napari_eomt.formats.splits import group_of
-from napari_eomt.training.copies import join_copies
-from napari_eomt.training.image_files import image_files
 from napari_eomt.viewer.train_dataset import LearnRow, Prepared, quiet, typical_size, with_parts
 
 if TYPE_CHECKING:
@@ -65,18 +64,13 @@ class FolderSource:
         for record in images:
             groups.setdefault(group_of(record), []).append(record)
         prefix = common_folder(groups)
-        files = image_files(self.path, images)
         # As the command does, which decides itself if nobody chooses.
-        same = join_copies(
-            {group: group for group in groups},
-            {
-                group: files[key]
-                for group, records in groups.items()
-                if len(records) == 1 and (key := str(records[0]["id"])) in files
-            },
+        copies = join_copies(
+            {str(record["id"]): group_of(record) for record in images},
+            image_files(self.path, images, file),
         )
         self.rows = tuple(
-            replace(self._row(group, group.removeprefix(prefix), records), group=same[group])
+            replace(self._row(group, group.removeprefix(prefix), records), group=copies[group])
             for group, records in groups.items()
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_eomt.evaluation.truth import load_annotated
+from napari_eomt.formats.copies import join_copies
 from napari_eomt.formats.dataset import Dataset
 from napari_eomt.training.video_opened import videos_at, videos_of
 from napari_eomt.viewer.train_dataset import LearnRow, Prepared, quiet, typical_size
@@ -67,6 +68,8 @@ class VideoFolderSource:
         frames: dict[str, list[ImageEntry]] = {}
         for entry in source.entries:
             frames.setdefault(entry.group, []).append(entry)
+        # As the command does, which decides itself if nobody chooses.
+        copies = join_copies({entry.key: entry.group for entry in source.entries}, source.files)
         measured = set(list(frames)[:_N_MEASURED])
         categories = {category.id: category for category in source.categories}
         tracks: dict[str, list[int]] = {video: [] for video in frames}
@@ -84,6 +87,7 @@ class VideoFolderSource:
                 sum(not categories[i].is_thing for i in tracks[video]),
                 Counter(categories[i] for i in tracks[video]),
                 is_video=True,
+                group=copies[video],
             )
             for video, entries in frames.items()
         )
