@@ -13,7 +13,7 @@ from trunk_hooks import VARIABLE
 from worker_talk import Frames, Talk, draw
 
 import napari_eomt as ne
-from napari_eomt.inference.params import PredictParams
+from napari_eomt.inference.params import PredictParams, n_looks
 from napari_eomt.inference.predict import predict
 from napari_eomt.models.load import load_segmenter
 from napari_eomt.settings import CACHE_DIR_VARIABLE, cache_dir
@@ -91,8 +91,9 @@ def test_a_learnt_model_runs_its_last_blocks_alone(n_views, tmp_path):
     # What is kept outlives the process; a damaged file is made again. Those that measuring the
     # objects has made are not asked for: the learnt model knows their size.
     n_tiles = len(ne.propose(draw(0, SIDE), plain, PARAMS).views)
+    n_seen = n_tiles * n_looks(PARAMS, plain.card)
     n_files = len(files := kept_files())
-    for n_damaged in (n_tiles, 1):
+    for n_damaged in (n_seen, 1):
         times = {file: file.stat().st_mtime_ns for file in files}
         for file in files:
             file.write_bytes(file.read_bytes()[:-1])
