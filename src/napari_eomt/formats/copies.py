@@ -7,7 +7,7 @@ sizes and a glance into them, so that large datasets are not read whole.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -153,14 +153,14 @@ def _equal(
     """Return the keys of equal rows of files, or frames of them, of such sets as matter."""
     keys_at: dict[_Row, list[_Key]] = {}
     frames: dict[_Key, tuple[tuple[int, int], ...]] = {}
-    resolved: dict[Path, Path] = {}
+    folder_of = cache(lambda path: path.resolve())  # many images lie in one
     for key, places in files.items():
         found: dict[tuple[Path, int], None] = {}
         for place in places:
             path, frame = (place.path, place.frame) if isinstance(place, Slice) else (place, 0)
-            if path not in resolved:
-                resolved[path] = path.resolve()
-            found[resolved[path], frame] = None
+            is_plain = not path.is_symlink()
+            there = folder_of(path.parent) / path.name if is_plain else path.resolve()
+            found[there, frame] = None
         row = tuple(dict.fromkeys(path for path, _ in found))
         at = {path: k for k, path in enumerate(row)}
         frames[key] = tuple((at[path], frame) for path, frame in found)
