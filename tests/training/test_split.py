@@ -141,3 +141,17 @@ def test_keys_stay_in_their_order():
     split = split_images(own(*keys), 0.4)
     assert list(split.train) == [k for k in keys if k in split.train]
     assert list(split.val) == [k for k in keys if k in split.val]
+
+
+def test_copies_of_one_image_all_learn_and_it_is_said_why():
+    groups = own("a", "b", "c")
+    split = split_images(groups, 0.5, copies={"b": "a", "c": "a"})
+    assert (split.train, split.val) == (("a", "b", "c"), ())
+    assert split.notes[0].startswith("All 3 images are equal: none is left to check")
+    with pytest.raises(DataError, match="chosen to learn, and others to check"):
+        split_images(groups, 0.5, {"a": "train", "b": "val"}, copies={"b": "a"})
+    # What is left out counts no more, and its copies go where they went.
+    left = split_images(own("a", "b", "c"), 0.5, {"a": "none"}, copies={"b": "a"})
+    assert sorted(left.train + left.val) == ["b", "c"]
+    assert left.train
+    assert left.val
