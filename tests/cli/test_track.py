@@ -293,8 +293,9 @@ def test_real_cells(data_dir, tmp_path):
     if not folder.is_dir():
         pytest.skip("tracks/t98g_left is not there")
     result = run(
-        folder / "frames", "--out", tmp_path, "--frames", "0:4", "--max-gap", 3, "--looks", 1
-    )
+        folder / "frames", "--out", tmp_path, "--frames", "0:4", "--max-gap", 3,
+        "--object-size", 25, "--looks", 1,
+    )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     labels = tifffile.imread(tmp_path / "frames.tif")
     truth = tifffile.imread(folder / "tracks.tif")[:4]
