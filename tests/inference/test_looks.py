@@ -26,6 +26,7 @@ from napari_eomt.models.load import load_segmenter
 from napari_eomt.models.segmenter import QueryOutput, Segmenter
 from napari_eomt.structures.segments import Segment, Segmentation
 from napari_eomt.structures.tiles import Tile
+from napari_eomt.synthetic import drawn_nuclei
 
 CELL = 4
 GRID = SIZE // CELL
@@ -267,8 +268,6 @@ def test_real_nuclei_are_found_better(nano, data_dir):
 
 def test_an_object_turned_with_its_image_is_found_the_same(nano):
     """With four looks half of the turns are there: results depend less on how an image lies."""
-    from napari_eomt.synthetic import drawn_nuclei
-
     image, _ = drawn_nuclei((110, 110), n=14, seed=5)
     image = ndimage.gaussian_filter(image, 0.5)
 

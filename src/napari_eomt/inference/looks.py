@@ -71,6 +71,7 @@ class Look:
 
 
 PLAIN = Look(1, 0, False)
+"""As it is."""
 
 LOOKS = (
     PLAIN,
@@ -79,7 +80,8 @@ LOOKS = (
     Look(1, 3, True),
     Look(0.8, 0, True),
 )
-"""Chosen on images that the bundled model was trained on; the first is the plain one."""
+"""In the order in which they are added. Chosen with the bundled model, mostly on images that it was
+trained on."""
 
 
 def iter_views(
@@ -169,7 +171,7 @@ def merged(outputs: Sequence[QueryOutput], tile: Tile, input_size: int) -> Query
         classes[i, :-1] = means[k]
         masks[i] = logits[chosen[groups[k]]].float().mean(0)
     classes[:, -1] = 1 - classes[:, :-1].sum(1)
-    tiny = torch.finfo(torch.float16).tiny
+    tiny = torch.finfo(classes.dtype).tiny  # no infinite logits
     return QueryOutput(classes.clamp_min_(tiny).log_()[None], masks[None])
 
 

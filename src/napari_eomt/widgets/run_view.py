@@ -211,12 +211,7 @@ class RunView(QWidget):
         """Draw the curves if there is anything new in them."""
         news = [each for each in self._news if each.rows]
         drawn = [(each.folder, len(each.rows), each.step) for each in news]
-        if self.plots is not None:
-            self.plots.setVisible(bool(news))
-        if not news or drawn == self._drawn:
-            return
-        self._drawn = drawn
-        if self.plots is None:
+        if self.plots is None and news:
             # pyqtgraph takes a third of a second to import.
             from napari_eomt.widgets.loss_plot import RunPlots
 
@@ -224,6 +219,12 @@ class RunView(QWidget):
             self._plot_place.addWidget(self.plots)
             if all(self._colors):
                 self.plots.show_colors(*self._colors)
+        if self.plots is not None:
+            # Left to the layout, new ones would be shown by the next round of Qt's loop alone.
+            self.plots.setVisible(bool(news))
+        if self.plots is None or not news or drawn == self._drawn:
+            return
+        self._drawn = drawn
         self.plots.show_runs(news)
 
     def _read_scores(self) -> None:
