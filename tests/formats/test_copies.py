@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,6 +51,14 @@ def record(image_id: int, name: str, **more: object) -> dict:
     return {"id": image_id, "file_name": name, "height": SIZE, "width": SIZE, **more}
 
 
+def put_all(folder: Path, drawn: list[tuple[int, str]], numbers: Iterable[int]) -> list[dict]:
+    """Write images of some contents and kinds, named by these numbers; return their records."""
+    return [
+        record(k, put(folder, f"im {number}.png", content, kind))
+        for k, ((content, kind), number) in enumerate(zip(drawn, numbers, strict=True), start=1)
+    ]
+
+
 def write(folder: Path, records: list[dict], **more: object) -> Path:
     """Write a COCO file, or other images into one that is there; return it."""
     path = folder / "annotations.json"
@@ -83,10 +92,7 @@ def test_no_two_equal_images_are_parted_and_none_is_lost(
 ) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        records = [
-            record(k + 1, put(folder, f"im {numbers[k]}.png", content, kind))
-            for k, (content, kind) in enumerate(drawn)
-        ]
+        records = put_all(folder, drawn, numbers[: len(drawn)])
         found = split(write(folder, records), fraction)
         assert found["train"] | found["val"] == {r["id"] for r in records}
         in_part = {part: {drawn[i - 1][0] for i in ids} for part, ids in found.items()}
@@ -102,10 +108,7 @@ def test_copies_that_come_go_where_their_image_is_and_move_none(
 ) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        records = [
-            record(k + 1, put(folder, f"im {k}.png", content, kind))
-            for k, (content, kind) in enumerate(drawn)
-        ]
+        records = put_all(folder, drawn, range(len(drawn)))
         path = write(folder, records)
         before = split(path, fraction)
         contents = dict(enumerate((content for content, _ in drawn), start=1))

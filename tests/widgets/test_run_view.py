@@ -32,6 +32,11 @@ def news_of(tmp_path, reason, *, n_checks):
     return RunTail(run.folder).read()
 
 
+def test_first_curves_are_shown_at_once(view, tmp_path):
+    view.show_news([news_of(tmp_path, "stopped", n_checks=2)])
+    assert view.plots.isVisibleTo(view)  # without a round of Qt's loop
+
+
 @pytest.mark.parametrize(
     ("reason", "n_checks", "is_offered"),
     [
