@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +23,9 @@ from napari_eomt.formats.copies import find_shared, join_copies
 from napari_eomt.formats.dataset import load_dataset
 from napari_eomt.formats.slices import Slice
 from napari_eomt.formats.splits import MANY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SIZE = 4
 fractions = st.floats(0.05, 0.95)
@@ -51,7 +54,7 @@ def record(image_id: int, name: str, **more: object) -> dict:
     return {"id": image_id, "file_name": name, "height": SIZE, "width": SIZE, **more}
 
 
-def put_all(folder: Path, drawn: list[tuple[int, str]], numbers: Iterable[int]) -> list[dict]:
+def put_all(folder: Path, drawn: list[tuple[int, str]], numbers: Sequence[int]) -> list[dict]:
     """Write images of some contents and kinds, named by these numbers; return their records."""
     return [
         record(k, put(folder, f"im {number}.png", content, kind))
