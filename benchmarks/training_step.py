@@ -1,6 +1,7 @@
 """A training step beside transformers' own, and beside itself with a frozen trunk's tokens kept.
 
     python benchmarks/training_step.py                 # six minutes of a core
+    python benchmarks/training_step.py --precision bf16  # as runs on CPUs that multiply it
     python benchmarks/training_step.py --device cuda --size 640 --width 384 --images 8
     # the shape of nuclei-nano, and of its batches
     python benchmarks/training_step.py --only step --size 128 --patch 8 --width 128 --layers 6 \
@@ -10,7 +11,7 @@ Random weights, discs as objects, the published loss (12,544 points) with AdamW.
 
 step    forward, loss, backward and optimiser against transformers' forward with labels, backward
         and the same optimiser: the same weights and batch; P is the probability of masking, 1 as
-        in the first sixth of a training, 0 as in its last
+        in the first sixth of a training, 0 as in its last; both in the same precision
 kept    a step of the blocks that see queries alone, on the kept tokens of a frozen trunk, against
         a step that trains every weight with the same loss, without masking; and against one with
         the same trunk frozen and nothing kept. With the loss of the answer alone, as few images
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N_LABELS = 20
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def make_model(args: argparse.Namespace, n_layers: int, n_blocks: int) -> Any:
@@ -112,7 +114,7 @@ def compare_steps(args: argparse.Namespace, n_objects: int, probability: float) 
     batch = Batch([ImageTargets(k, masks=m) for m, k in zip(masks, labels, strict=True)], pixels)
     as_floats = [mask.float() for mask in masks]
     optimizers = [make_optimizer(m, RateParams()) for m in (model, network.model)]
-    precision = torch.float32 if args.device == "cpu" else torch.bfloat16
+    precision = PRECISIONS[args.precision]
 
     def theirs() -> None:
         optimizers[0].zero_grad(set_to_none=True)
@@ -155,8 +157,9 @@ def compare_cached(
 
     def step(which: int, batch: Batch) -> None:
         train_step(
-            networks[which], [batch], optimizers[which], LossParams(), n_queries=args.queries
-        )
+            networks[which], [batch], optimizers[which], LossParams(), n_queries=args.queries,
+            precision=PRECISIONS[args.precision],
+        )  # fmt: skip
 
     def all_weights() -> None:
         step(0, Batch(targets, pixels))
@@ -182,6 +185,7 @@ def compare_cached(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, help="fp32 on a CPU, else bf16")
     parser.add_argument("--size", type=int, default=320, help="side of the input, in px")
     parser.add_argument("--patch", type=int, default=16, help="side of a patch, in px")
     parser.add_argument("--width", type=int, default=192, help="channels of a token")
@@ -192,6 +196,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", choices=("step", "kept"))
     args = parser.parse_args()
+    args.precision = args.precision or ("fp32" if args.device == "cpu" else "bf16")
     if args.device == "cpu":
         torch.set_num_threads(1)
         keep_freed_memory()

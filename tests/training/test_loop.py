@@ -83,9 +83,8 @@ def test_parts_of_a_batch_add_up(tmp_path, dataset, tiny):
     """A step in one process is the same in parts but for the points at which masks are compared."""
     losses = []
     for name, micro_batch in (("whole", 4), ("parts", 2)):
-        setup, run = begin(
-            tmp_path, dataset, tiny, name, steps=2, batch_size=4, micro_batch=micro_batch
-        )
+        options = {"batch_size": 4, "micro_batch": micro_batch, "precision": "fp32"}
+        setup, run = begin(tmp_path, dataset, tiny, name, steps=2, **options)
         drive(iter_train(setup, run))
         losses.append([row["loss"] for row in rows_of(run, "step")])
         assert rows_of(run, "start")[0]["micro_batch"] == micro_batch

@@ -135,6 +135,25 @@ def test_masked_rows_equal_a_full_mask():
     torch.testing.assert_close(found, expected.transpose(1, 2))
 
 
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_attention_of_half_precision_is_computed_in_float32_on_a_cpu(is_masked):
+    generator = torch.Generator().manual_seed(0)
+    halves = [
+        torch.randn(2, 3, 9, 4, generator=generator).bfloat16().requires_grad_() for _ in range(3)
+    ]
+    wholes = [half.detach().float().requires_grad_() for half in halves]
+    mask = torch.rand(2, 1, 5, 9, generator=generator) > 0.5 if is_masked else None
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = masked_attention.attend(None, *halves, mask, scaling=0.3)
+    expected, _ = masked_attention.attend(None, *wholes, mask, scaling=0.3)
+    assert torch.equal(found, expected.bfloat16())
+    for result in (found, expected):
+        result.float().square().sum().backward()
+    for half, whole in zip(halves, wholes, strict=True):
+        assert half.grad.dtype is torch.bfloat16
+        torch.testing.assert_close(half.grad.float(), whole.grad, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_upscaling_equals_transformers(architecture):
     block = tiny_model(architecture).upscale_block

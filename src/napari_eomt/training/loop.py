@@ -8,13 +8,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_eomt.errors import OutputError
-from napari_eomt.models.load import resolve_device, resolve_dtype
+from napari_eomt.models.load import resolve_device
 from napari_eomt.training.check import Checker, score_of
 from napari_eomt.training.checkpoint import Progressed
 from napari_eomt.training.engine import Engine
 from napari_eomt.training.environment import describe_environment
 from napari_eomt.training.free_memory import free_memory
 from napari_eomt.training.memory import fitting_micro_batch
+from napari_eomt.training.precision import resolve_precision, resolve_trunk_precision
 from napari_eomt.training.ranks import any_rank, missing_ranks, ranks, said_by_first
 from napari_eomt.training.result import reason_of
 from napari_eomt.training.run_keeper import RunKeeper
@@ -119,7 +120,7 @@ class _Loop:
         self.at = state.progressed.model_copy() if state is not None else Progressed()
         # Several processes have a device each.
         device = here.device if here.num_processes > 1 else resolve_device(setup.plan.device)
-        precision = resolve_dtype(params.precision, device)
+        precision = resolve_precision(params.precision, device)
         learner = setup.learner
         self._supply = Supply(
             setup.samples,
@@ -133,7 +134,8 @@ class _Loop:
         if state is not None:
             self._engine.restore(state.optimizer, state.averaged, self.at.n_averaged)
         folder = run.folder / "trunk" / str(here.process_index)
-        self._engine.kept = keep_trunk(learner, params, precision, folder)
+        kept_in = resolve_trunk_precision(precision, device)
+        self._engine.kept = keep_trunk(learner, params, kept_in, folder)
         self._checker = _checker(setup, str(device)) if setup.split.val else None
         self._keeper = RunKeeper(run, setup, self._engine, is_first=is_first)
         self._seconds = 0.0
@@ -296,7 +298,9 @@ class _Loop:
         if params.micro_batch != "auto":
             return min(params.micro_batch, share)
         card = self._setup.learner.card
-        return fitting_micro_batch(card, params, share, free_memory(device), precision.itemsize)
+        # On a CPU much is kept in float32 beside what is not.
+        n_bytes = 4 if device.type == "cpu" else precision.itemsize
+        return fitting_micro_batch(card, params, share, free_memory(device), n_bytes)
 
     def _known_before(self) -> float | None:
         rows = [row for row in self._run.rows() if row["kind"] == "check" and row["step"] == 0]

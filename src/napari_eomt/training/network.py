@@ -192,7 +192,8 @@ class TrainingNetwork(nn.Module):
         -------
         (B, P + G², C) float
             P prefix tokens, CLS and registers, then the patches, row by row. Without gradients
-            where the trunk is frozen.
+            where the trunk is frozen; on a CPU then always in the precision of the weights, as
+            prediction makes them.
         """
         height, width = self.input_size
         if pixels.shape[1:] != (3, height, width):
@@ -202,8 +203,10 @@ class TrainingNetwork(nn.Module):
                 f"{tuple(pixels.shape)}."
             )
         positions = self.positions() if positions is None else positions
-        quietly = torch.no_grad() if self.is_trunk_frozen else contextlib.nullcontext()
-        with quietly:
+        with contextlib.ExitStack() as stack:
+            if self.is_trunk_frozen:
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(torch.autocast("cpu", enabled=False))
             tokens: torch.Tensor = self.model.embeddings(pixels)
             if isinstance(self.model, EomtDinov3ForUniversalSegmentation):
                 tokens = self.model.dropout(tokens)

@@ -124,7 +124,8 @@ class TrainParams(BaseModel):
     precision: DTypeName = Field(
         "auto",
         title="Precision",
-        description="To compute in; weights stay in fp32. auto: half precision on a GPU.",
+        description="To compute in; weights stay in fp32. auto: half precision on a GPU, and bf16 "
+        "on a CPU that multiplies it.",
     )
     seed: int = Field(
         0, ge=0, title="Seed", description="The same seed learns from the same views in order."
@@ -303,7 +304,7 @@ class TrainParams(BaseModel):
     validation_interval: int | Literal["auto"] = Field(
         "auto",
         title="Check every",
-        description="Steps between checks. auto: ten checks in the whole training.",
+        description="Steps between checks. auto: ten checks in a training, six in Quick.",
         json_schema_extra={"unit": "steps"},
     )
     metric: Literal["auto", "ap", "ap50", "f1", "pq", "miou", "idf1"] = Field(
