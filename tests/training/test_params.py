@@ -108,7 +108,8 @@ def test_auto_is_the_published_recipe_where_the_training_is_as_long():
 def test_auto_of_a_short_training():
     few = resolve(quick(), card(), 10)
     assert (few.steps, few.head_warm_up, few.backbone_warm_up) == (100, 5, 10)
-    assert few.validation_interval == 10
+    assert few.validation_interval == 17  # six checks; of presets that take longer, ten
+    assert resolve(full(), card(), 10).validation_interval == 10
     assert (few.task, few.metric) == ("instance", "ap")
     assert few.layer_decay == 1.0
     assert resolve(quick(), card(depth=12), 10).layer_decay == 0.8
@@ -116,7 +117,7 @@ def test_auto_of_a_short_training():
     assert [resolve(quick(), card(depth=n), 10).frozen_blocks for n in (6, 12)] == [0, "trunk"]
     assert resolve(quick(frozen_blocks="trunk"), card(depth=6), 10).frozen_blocks == "trunk"
     more = resolve(quick(), card(), 200)
-    assert more.steps == 400
+    assert more.steps == 600  # every view twelve times
     assert resolve(quick(), card(), 10**6).steps == 2000
     given = quick(steps=77, head_warm_up=3, learning_rate=0.5, metric="pq", validation_interval=9)
     kept = resolve(given, card(), 10)
